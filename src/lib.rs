@@ -1,0 +1,8 @@
+//! tagboat keeps running containers at the image tags they follow, without dropping a request.
+//!
+//! The rooms and their order are described in `docs/ARCHITECTURE.md`; a room uses only rooms of a lower
+//! level, and `tests/it/layers.rs` fails when one does not.
+
+pub mod metrics;
+pub mod model;
+pub mod ports;

@@ -1,0 +1,2 @@
+//! tagboat
+fn main() {}

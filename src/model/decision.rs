@@ -1,0 +1,346 @@
+//! What was decided and why, as data: the log line, the status and the API answer are made from it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ContainerId, Digest, Generation, SwapId, Time};
+
+/// How the old version is replaced by the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Blue/green behind tagboat's proxy: no gap.
+    Proxy,
+}
+
+impl Strategy {
+    /// Stable name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
+/// A part of a swap, as shown to people and counted in metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Fetching the image by digest.
+    Pull,
+    /// Creating the candidate.
+    Create,
+    /// Comparing the created candidate with the intention.
+    Compare,
+    /// Starting it.
+    Start,
+    /// Waiting until it has proved that it can serve.
+    Gate,
+    /// Giving it the user's restart policy.
+    Arm,
+    /// Moving the traffic: the commit point.
+    Switch,
+    /// Watching the new version with the old one warm.
+    Bake,
+    /// Waiting for the old version's requests and streams to end.
+    Drain,
+    /// Stopping the old version.
+    Stop,
+    /// Removing the old version and keeping its image.
+    Retire,
+}
+
+impl Stage {
+    /// Every stage, in order.
+    pub const ALL: [Self; 11] = [
+        Self::Pull,
+        Self::Create,
+        Self::Compare,
+        Self::Start,
+        Self::Gate,
+        Self::Arm,
+        Self::Switch,
+        Self::Bake,
+        Self::Drain,
+        Self::Stop,
+        Self::Retire,
+    ];
+
+    /// Stable name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Create => "create",
+            Self::Compare => "compare",
+            Self::Start => "start",
+            Self::Gate => "gate",
+            Self::Arm => "arm",
+            Self::Switch => "switch",
+            Self::Bake => "bake",
+            Self::Drain => "drain",
+            Self::Stop => "stop",
+            Self::Retire => "retire",
+        }
+    }
+}
+
+/// Why a deployment failed; the label of metrics and of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureReason {
+    /// The image does not run on this host's platform.
+    WrongPlatform,
+    /// The engine could not run the image's command.
+    CannotStart,
+    /// The process ended before it had proved itself.
+    Exited,
+    /// It did not pass the gate in time, or its health check failed.
+    Unhealthy,
+    /// It ended, turned unhealthy or answered more errors than the old one after the switch.
+    FailedInBake,
+    /// The registry did not deliver the image.
+    Pull,
+    /// The engine refused or did not answer.
+    Engine,
+    /// The created container differs from what was intended.
+    Differs,
+    /// The proxy refused or did not answer.
+    Traffic,
+    /// Somebody removed the candidate.
+    CandidateGone,
+}
+
+impl FailureReason {
+    /// Stable name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::WrongPlatform => "wrong_platform",
+            Self::CannotStart => "cannot_start",
+            Self::Exited => "exited",
+            Self::Unhealthy => "unhealthy",
+            Self::FailedInBake => "failed_in_bake",
+            Self::Pull => "pull",
+            Self::Engine => "engine",
+            Self::Differs => "differs",
+            Self::Traffic => "traffic",
+            Self::CandidateGone => "candidate_gone",
+        }
+    }
+
+    /// True when the image itself is at fault, so that trying the same digest again is no use.
+    pub fn blames_image(self) -> bool {
+        matches!(self, Self::WrongPlatform | Self::CannotStart | Self::Exited | Self::Unhealthy | Self::FailedInBake)
+    }
+}
+
+/// A failed step with its evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Where in the swap.
+    pub stage: Stage,
+    /// The kind.
+    pub reason: FailureReason,
+    /// One sentence for a person: "exited with code 3 after 0.4 s".
+    pub message: String,
+    /// The candidate's last lines of output.
+    #[serde(default)]
+    pub log_tail: Vec<String>,
+}
+
+/// Why nothing is deployed although it is not known to be up to date.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "hold")]
+pub enum Hold {
+    /// The registry gave no answer.
+    RegistryUnknown {
+        /// Why.
+        message: String,
+    },
+    /// The engine gave no answer.
+    EngineUnknown {
+        /// Why.
+        message: String,
+    },
+    /// The proxy gave no answer.
+    TrafficUnknown {
+        /// Why.
+        message: String,
+    },
+    /// The digest failed before.
+    Quarantined {
+        /// The digest.
+        digest: Digest,
+        /// How.
+        failure: Failure,
+    },
+    /// A person pinned another digest.
+    Pinned {
+        /// What the tag points to.
+        newer: Digest,
+        /// Why.
+        reason: String,
+    },
+    /// An earlier attempt failed; it is tried again then.
+    BackingOff {
+        /// The digest.
+        digest: Digest,
+        /// When.
+        until: Time,
+        /// How it failed.
+        failure: Failure,
+    },
+}
+
+impl Hold {
+    /// Stable name.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::RegistryUnknown { .. } => "registry_unknown",
+            Self::EngineUnknown { .. } => "engine_unknown",
+            Self::TrafficUnknown { .. } => "traffic_unknown",
+            Self::Quarantined { .. } => "quarantined",
+            Self::Pinned { .. } => "pinned",
+            Self::BackingOff { .. } => "backing_off",
+        }
+    }
+}
+
+/// Why a plan is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanReason {
+    /// Nothing of the app exists.
+    FirstDeployment,
+    /// The tag points to another digest than the one that serves.
+    TagMoved,
+    /// The app's configuration was changed.
+    ConfigurationChanged,
+    /// A person asked for this digest.
+    Pinned,
+    /// A person asked for it although nothing had changed.
+    Forced,
+    /// What served is gone.
+    ServingLost,
+    /// A swap that an earlier run left before its commit point is carried on.
+    ResumedCandidate,
+    /// A swap that an earlier run left after its commit point is finished.
+    FinishedSwap,
+    /// Containers that nothing needs any more are cleared away.
+    ClearedLeftovers,
+    /// The proxy did not know which container serves.
+    RouteRestored,
+}
+
+impl PlanReason {
+    /// Stable name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::FirstDeployment => "first_deployment",
+            Self::TagMoved => "tag_moved",
+            Self::ConfigurationChanged => "configuration_changed",
+            Self::Pinned => "pinned",
+            Self::Forced => "forced",
+            Self::ServingLost => "serving_lost",
+            Self::ResumedCandidate => "resumed_candidate",
+            Self::FinishedSwap => "finished_swap",
+            Self::ClearedLeftovers => "cleared_leftovers",
+            Self::RouteRestored => "route_restored",
+        }
+    }
+}
+
+/// One step of a plan. The executor has no choice left to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "step")]
+pub enum Step {
+    /// Fetch the image by digest, unless the engine has it.
+    Pull,
+    /// Create the candidate.
+    Create,
+    /// Compare it with the intention.
+    Compare,
+    /// Start it.
+    Start,
+    /// Pass the gate.
+    Gate,
+    /// Set the user's restart policy.
+    Arm,
+    /// Move the traffic if the proxy's revision is still this.
+    Switch {
+        /// The revision expected.
+        expect: u64,
+    },
+    /// Watch until then; the old version is still warm.
+    Bake {
+        /// Until when; `None`: the configured time from the switch on.
+        until: Option<Time>,
+    },
+    /// Drain these containers.
+    Drain {
+        /// Which.
+        containers: Vec<ContainerId>,
+    },
+    /// Stop these containers.
+    Stop {
+        /// Which.
+        containers: Vec<ContainerId>,
+    },
+    /// Remove these containers; their images stay as far as `keep` says.
+    Retire {
+        /// Which.
+        containers: Vec<ContainerId>,
+    },
+}
+
+impl Step {
+    /// The stage that it is shown as.
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Pull => Stage::Pull,
+            Self::Create => Stage::Create,
+            Self::Compare => Stage::Compare,
+            Self::Start => Stage::Start,
+            Self::Gate => Stage::Gate,
+            Self::Arm => Stage::Arm,
+            Self::Switch { .. } => Stage::Switch,
+            Self::Bake { .. } => Stage::Bake,
+            Self::Drain { .. } => Stage::Drain,
+            Self::Stop { .. } => Stage::Stop,
+            Self::Retire { .. } => Stage::Retire,
+        }
+    }
+}
+
+/// The steps that bring an app from what is observed to what is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// Its id.
+    pub swap: SwapId,
+    /// Why.
+    pub reason: PlanReason,
+    /// How.
+    pub strategy: Strategy,
+    /// The digest that serves afterwards.
+    pub digest: Digest,
+    /// The generation that serves afterwards.
+    pub generation: Generation,
+    /// The container that serves now.
+    pub serving: Option<ContainerId>,
+    /// The digest that serves now.
+    pub previous: Option<Digest>,
+    /// The candidate, when it exists already.
+    pub candidate: Option<ContainerId>,
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+}
+
+/// What to do about an app now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "decision")]
+pub enum Decision {
+    /// What is wanted serves, and nothing else is left over.
+    UpToDate,
+    /// Nothing can or may be done.
+    Hold(Hold),
+    /// Carry out this plan, then look again.
+    Act(Box<Plan>),
+}

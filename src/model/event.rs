@@ -1,0 +1,152 @@
+//! What happened: the one stream that metrics, history, log, dashboard and API are fed from.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AppName, ContainerId, Digest, Failure, Generation, Hold, PlanReason, SeenSource, Stage, SwapId, Time};
+
+/// One thing that happened to one app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub at: Time,
+    /// To which app.
+    pub app: AppName,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// How far a pull has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PullProgress {
+    /// Bytes fetched.
+    pub done: u64,
+    /// Bytes in all, as far as known.
+    pub total: u64,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum EventKind {
+    /// Something asked for a look.
+    Activated {
+        /// What.
+        source: SeenSource,
+    },
+    /// The registry was asked.
+    Checked {
+        /// `unchanged`, `changed` or `unknown`.
+        result: String,
+        /// What the tag points to, if that is known.
+        digest: Option<Digest>,
+        /// Why it is unknown.
+        message: Option<String>,
+    },
+    /// The tag points to a digest that was not seen under it before.
+    DigestChanged {
+        /// The digest before.
+        from: Option<Digest>,
+        /// The digest now.
+        to: Digest,
+        /// What made us look.
+        source: SeenSource,
+    },
+    /// A plan is carried out.
+    SwapStarted {
+        /// The swap.
+        swap: SwapId,
+        /// Why.
+        reason: PlanReason,
+        /// What is deployed.
+        digest: Digest,
+        /// As which generation.
+        generation: Generation,
+    },
+    /// A stage began.
+    StageStarted {
+        /// The swap.
+        swap: SwapId,
+        /// The stage.
+        stage: Stage,
+    },
+    /// A pull went on.
+    Pulling {
+        /// The swap.
+        swap: SwapId,
+        /// How far it is.
+        #[serde(flatten)]
+        progress: PullProgress,
+    },
+    /// A stage ended well.
+    StageFinished {
+        /// The swap.
+        swap: SwapId,
+        /// The stage.
+        stage: Stage,
+        /// How long it took.
+        millis: u64,
+        /// What there is to say about it.
+        note: String,
+    },
+    /// A swap ended well.
+    SwapSucceeded {
+        /// The swap.
+        swap: SwapId,
+        /// Why it was done.
+        reason: PlanReason,
+        /// What serves.
+        digest: Digest,
+        /// All in all.
+        millis: u64,
+    },
+    /// A swap ended badly; the old version serves.
+    SwapFailed {
+        /// The swap.
+        swap: SwapId,
+        /// What was tried.
+        digest: Digest,
+        /// How it failed.
+        failure: Failure,
+        /// The traffic had been moved and was moved back.
+        rolled_back: bool,
+        /// The digest is quarantined.
+        quarantined: bool,
+    },
+    /// Nothing is done although something is wanted.
+    Held {
+        /// Why.
+        #[serde(flatten)]
+        hold: Hold,
+    },
+    /// The container that served is gone and nothing can take its place at once.
+    ServingLost {
+        /// It.
+        container: ContainerId,
+    },
+    /// A quarantine was lifted.
+    QuarantineLifted {
+        /// Of this digest.
+        digest: Digest,
+    },
+}
+
+impl EventKind {
+    /// Stable name.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Activated { .. } => "activated",
+            Self::Checked { .. } => "checked",
+            Self::DigestChanged { .. } => "digest_changed",
+            Self::SwapStarted { .. } => "swap_started",
+            Self::StageStarted { .. } => "stage_started",
+            Self::Pulling { .. } => "pulling",
+            Self::StageFinished { .. } => "stage_finished",
+            Self::SwapSucceeded { .. } => "swap_succeeded",
+            Self::SwapFailed { .. } => "swap_failed",
+            Self::Held { .. } => "held",
+            Self::ServingLost { .. } => "serving_lost",
+            Self::QuarantineLifted { .. } => "quarantine_lifted",
+        }
+    }
+}

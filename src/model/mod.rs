@@ -1,0 +1,35 @@
+//! The nouns: values that cross a door between rooms, and the rules that make them valid.
+//!
+//! Nothing here waits, reads a clock or touches the outside. A value is parsed once, at the door, and
+//! trusted from there on; every enum that reaches a log, a metric or the API has a stable `label()`.
+
+mod app;
+mod container;
+mod decision;
+mod event;
+mod image;
+mod names;
+mod registry;
+mod status;
+mod store;
+mod traffic;
+
+pub use app::{
+    App, ContainerSpec, Env, Follow, HealthcheckSpec, LogSpec, Probe, RestartPolicy, Route, Schedule, SwapTiming,
+    Ulimit,
+};
+pub use container::{Container, ContainerState, Health, ImageDetails, Owned, label};
+pub use decision::{Decision, Failure, FailureReason, Hold, Plan, PlanReason, Stage, Step, Strategy};
+pub use event::{Event, EventKind, PullProgress};
+pub use image::{Digest, ImageRef, InvalidReference, Platform, Repository, Tag, Version};
+pub use names::{AppName, ContainerId, Generation, InvalidName, ListenAddr, SwapId};
+pub use registry::{Cached, ManifestDetails, Quota, Resolved};
+pub use status::{AppState, AppStatus, CheckResult, Deployed, RegistryStatus};
+pub use store::{Attempts, Deployment, DeploymentResult, Pin, Quarantine, Seen, SeenSource, StepRecord};
+pub use traffic::{
+    AppCounters, AppEntry, AppSwitch, CONTROL_VERSION, Histogram, InFlight, LATENCY_BUCKETS_MS, ProbeOutcome, RouteSet,
+    SwitchAck, Table, Target, TargetCounters, TrafficStats,
+};
+
+/// Wall-clock time, always UTC; pure code gets it as an argument.
+pub type Time = chrono::DateTime<chrono::Utc>;

@@ -1,0 +1,48 @@
+//! What a registry answered.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, Platform, Time};
+
+/// What is remembered of the last answer for a tag, to ask conditionally the next time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cached {
+    /// The digest that the tag had.
+    pub digest: Digest,
+    /// The answer's `ETag`, verbatim, if it may be sent back in `If-None-Match`.
+    pub etag: Option<String>,
+}
+
+/// A tag resolved to a digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// What the tag points to now.
+    pub digest: Digest,
+    /// To be given back at the next check.
+    pub cached: Cached,
+    /// The registry answered 304: nothing was transferred.
+    pub not_modified: bool,
+}
+
+/// What a manifest or index says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestDetails {
+    /// The digest of the document itself (index or manifest).
+    pub digest: Digest,
+    /// Platforms and their manifests; attestation children are left out. A plain manifest has one entry,
+    /// whose platform is read from its config and may be unknown.
+    pub platforms: Vec<(Option<Platform>, Digest)>,
+}
+
+/// What a registry says is left of its rate limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    /// Requests allowed in a window.
+    pub limit: Option<u64>,
+    /// Requests left of it.
+    pub remaining: Option<u64>,
+    /// Length of the window in seconds.
+    pub window_seconds: Option<u64>,
+    /// When the registry said so.
+    pub at: Time,
+}

@@ -1,0 +1,119 @@
+//! What a person asking "what runs where since when" is told.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AppName, Digest, Generation, Hold, Pin, Quarantine, Quota, Route, Stage, SwapId, Time};
+
+/// The result of the last look at the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckResult {
+    /// The tag points where it did.
+    Unchanged,
+    /// The tag has moved.
+    Changed,
+    /// There was no answer to tell by.
+    Unknown,
+}
+
+impl CheckResult {
+    /// Stable name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Changed => "changed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployed {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its generation.
+    pub generation: Generation,
+    /// Its container's name.
+    pub container: String,
+    /// Since when it serves.
+    pub since: Time,
+    /// The engine's word for its state: "running", "unhealthy", "exited", …
+    pub state: String,
+}
+
+/// The one word for an app's condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AppState {
+    /// Not looked at yet.
+    Starting,
+    /// What is wanted serves.
+    UpToDate,
+    /// A swap is under way.
+    Deploying,
+    /// Something newer is not deployed; `hold` says why.
+    Held,
+    /// It could not be found out whether there is something newer.
+    Unknown,
+    /// Nothing serves.
+    Down,
+}
+
+impl AppState {
+    /// Stable name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::UpToDate => "up_to_date",
+            Self::Deploying => "deploying",
+            Self::Held => "held",
+            Self::Unknown => "unknown",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// An app at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppStatus {
+    /// Its name.
+    pub app: AppName,
+    /// Its condition.
+    pub state: AppState,
+    /// What is watched: `registry/repository:tag`.
+    pub image: String,
+    /// Where its requests come in.
+    pub routes: Vec<Route>,
+    /// What serves.
+    pub deployed: Option<Deployed>,
+    /// What the tag points to, as far as known.
+    pub newest: Option<Digest>,
+    /// When that was first seen.
+    pub newest_seen: Option<Time>,
+    /// Why the newest is not deployed.
+    pub hold: Option<Hold>,
+    /// The swap and stage under way.
+    pub deploying: Option<(SwapId, Stage)>,
+    /// The last look at the registry.
+    pub last_check: Option<(Time, CheckResult)>,
+    /// The last look that got an answer.
+    pub last_successful_check: Option<Time>,
+    /// When it will be looked at again by itself.
+    pub next_check: Option<Time>,
+    /// What it is pinned to.
+    pub pin: Option<Pin>,
+    /// Its digests that failed.
+    pub quarantined: Vec<Quarantine>,
+}
+
+/// A registry at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryStatus {
+    /// The registry.
+    pub registry: String,
+    /// Not asked again before, and why.
+    pub backing_off: Option<(Time, String)>,
+    /// What is left of its rate limit.
+    pub quota: Option<Quota>,
+}

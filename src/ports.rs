@@ -1,0 +1,348 @@
+//! The seams: what the engine needs from the outside, and how each can fail.
+//!
+//! Implementations live in the rooms of level 2 (`registry`, `docker`, `proxy`, `store`) and, for faults that
+//! can't be produced for real, in tests. Every error says whether a retry can help; the retrying itself is
+//! the engine's, never an adapter's.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::model::{
+    AppName, AppSwitch, Attempts, Cached, Container, ContainerId, Deployment, Digest, ImageDetails, ImageRef, InFlight,
+    ManifestDetails, Pin, Platform, Probe, ProbeOutcome, PullProgress, Quarantine, RegistryStatus, Repository,
+    RouteSet, Seen, SwapId, SwitchAck, Table, Tag, TrafficStats,
+};
+
+/// The source of an error, for the log.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// How a registry failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RegistryErrorKind {
+    /// No connection, a broken one, or a time-out.
+    Unreachable,
+    /// Its certificate or ours is not accepted.
+    Tls,
+    /// The credentials are missing or refused.
+    Unauthorized,
+    /// It has no such repository, tag or digest.
+    NotFound,
+    /// 429, or we are waiting because of an earlier one.
+    RateLimited,
+    /// 5xx.
+    Server,
+    /// An answer that makes no sense.
+    Protocol,
+}
+
+impl RegistryErrorKind {
+    /// Stable name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
+            Self::Unauthorized => "unauthorized",
+            Self::NotFound => "not_found",
+            Self::RateLimited => "rate_limited",
+            Self::Server => "server",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+/// A registry request failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct RegistryError {
+    /// The kind.
+    pub kind: RegistryErrorKind,
+    /// One sentence for a person, naming the registry and what to do; never a secret.
+    pub message: String,
+    /// The registry asked us to wait so long.
+    pub retry_after: Option<Duration>,
+    /// What lies beneath.
+    #[source]
+    pub source: Option<Source>,
+}
+
+/// Reads from registries.
+#[async_trait]
+pub trait Registry: Send + Sync + 'static {
+    /// The digest that a tag points to: one conditional HEAD.
+    async fn resolve(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        last: Option<&Cached>,
+    ) -> Result<Resolved, RegistryError>;
+
+    /// What the manifest or index behind a digest says.
+    async fn manifest(&self, repository: &Repository, digest: &Digest) -> Result<ManifestDetails, RegistryError>;
+
+    /// `(user, secret)` for the engine's own pull, in the form of an `X-Registry-Auth` header value, if the
+    /// registry needs credentials.
+    async fn pull_auth(&self, repository: &Repository) -> Result<Option<secrecy::SecretString>, RegistryError>;
+
+    /// Back-off and quota of every registry that was asked.
+    fn status(&self) -> Vec<RegistryStatus>;
+}
+
+use crate::model::Resolved;
+
+/// How the container engine failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EngineErrorKind {
+    /// No connection to the daemon, or it did not answer in time.
+    Unreachable,
+    /// There is no such container, image or network.
+    NotFound,
+    /// The name is taken.
+    Conflict,
+    /// It refused: a bad parameter, a command that can't be run, a port in use.
+    Refused,
+    /// The registry, asked by the daemon, did not deliver.
+    Pull,
+    /// The daemon failed.
+    Server,
+}
+
+impl EngineErrorKind {
+    /// Stable name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::Refused => "refused",
+            Self::Pull => "pull",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// A request to the container engine failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct EngineError {
+    /// The kind.
+    pub kind: EngineErrorKind,
+    /// One sentence for a person: what was tried on what, and what the engine said.
+    pub message: String,
+    /// What lies beneath.
+    #[source]
+    pub source: Option<Source>,
+}
+
+/// What the engine says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// Its version.
+    pub version: String,
+    /// The API version that was negotiated.
+    pub api_version: (u32, u32),
+    /// What it runs.
+    pub platform: Platform,
+    /// Its unique id.
+    pub id: String,
+}
+
+/// A container to be created: the JSON body of the API call, complete.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateContainer {
+    /// Its name.
+    pub name: String,
+    /// `POST /containers/create`, as is.
+    pub body: serde_json::Value,
+}
+
+/// Something happened to a container that is ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineEvent {
+    /// Its app, by label.
+    pub app: AppName,
+    /// It.
+    pub container: ContainerId,
+    /// The engine's word: `start`, `die`, `health_status: unhealthy`, `destroy`, …
+    pub action: String,
+}
+
+/// Runs containers.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// What the engine is.
+    async fn info(&self) -> Result<EngineInfo, EngineError>;
+
+    /// Every container of ours, in any state, inspected.
+    async fn containers(&self) -> Result<Vec<Container>, EngineError>;
+
+    /// One container, with its whole inspect document.
+    async fn inspect(&self, id: &ContainerId) -> Result<(Container, serde_json::Value), EngineError>;
+
+    /// An image by any reference or id; `None` when the engine does not have it.
+    async fn image(&self, reference: &str) -> Result<Option<ImageDetails>, EngineError>;
+
+    /// Fetches an image by digest. Errors inside the 200 stream are errors here. Returns its details.
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        auth: Option<&secrecy::SecretString>,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<ImageDetails, EngineError>;
+
+    /// Gives an image a local tag.
+    async fn tag(&self, image_id: &str, repository: &str, tag: &str) -> Result<(), EngineError>;
+
+    /// Images whose tag matches `repository:*`, newest last by tag's generation number is the caller's business.
+    async fn tagged(&self, repository: &str) -> Result<Vec<(String, ImageDetails)>, EngineError>;
+
+    /// Removes a tag, and the image with it when that was its last name. No error when it is gone.
+    async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
+
+    /// Creates a container.
+    async fn create(&self, container: &CreateContainer) -> Result<ContainerId, EngineError>;
+
+    /// Starts it; fine when it runs.
+    async fn start(&self, id: &ContainerId) -> Result<(), EngineError>;
+
+    /// Stops it by its own signal and time-out; fine when it has stopped.
+    async fn stop(&self, id: &ContainerId) -> Result<(), EngineError>;
+
+    /// Removes it with force, its anonymous volumes kept; fine when it is gone.
+    async fn remove(&self, id: &ContainerId) -> Result<(), EngineError>;
+
+    /// Renames it.
+    async fn rename(&self, id: &ContainerId, name: &str) -> Result<(), EngineError>;
+
+    /// Sets its restart policy, by the policy's `HostConfig.RestartPolicy` document.
+    async fn set_restart_policy(&self, id: &ContainerId, policy: &serde_json::Value) -> Result<(), EngineError>;
+
+    /// The last lines of its output, both streams, without ANSI sequences.
+    async fn logs(&self, id: &ContainerId, lines: usize) -> Result<Vec<String>, EngineError>;
+
+    /// Events of our containers from now on. Ends when the connection is lost; the caller lists again.
+    async fn events(&self) -> Result<futures_util::stream::BoxStream<'static, EngineEvent>, EngineError>;
+}
+
+/// How the proxy failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrafficError {
+    /// No proxy answers.
+    #[error("the proxy does not answer at {socket}")]
+    Unreachable {
+        /// The control socket.
+        socket: String,
+        /// What lies beneath.
+        #[source]
+        source: Option<Source>,
+    },
+    /// The revision was not the expected one: someone else has switched.
+    #[error("app {app} is at revision {found}, not {expected}")]
+    Conflict {
+        /// The app.
+        app: AppName,
+        /// What was expected.
+        expected: u64,
+        /// What it is.
+        found: u64,
+    },
+    /// It could not do it: the table can't be written, the listener is unknown, …
+    #[error("the proxy refused: {message}")]
+    Refused {
+        /// Its words.
+        message: String,
+    },
+    /// It speaks another version of the protocol, or nonsense.
+    #[error("the proxy's answer makes no sense: {message}")]
+    Protocol {
+        /// What was wrong.
+        message: String,
+    },
+}
+
+/// Moves traffic.
+#[async_trait]
+pub trait Traffic: Send + Sync + 'static {
+    /// The route table in force.
+    async fn table(&self) -> Result<Table, TrafficError>;
+
+    /// Sets the routes of every app, and drops those that are not named. All or nothing.
+    async fn set_routes(&self, apps: &[RouteSet]) -> Result<(), TrafficError>;
+
+    /// Moves the traffic of these apps in one generation of the table. When this returns, the table is on
+    /// disk and every request that begins later goes to the new targets.
+    async fn switch(&self, changes: &[AppSwitch]) -> Result<SwitchAck, TrafficError>;
+
+    /// The same container listens at another address now.
+    async fn readdress(
+        &self,
+        app: &AppName,
+        container: &ContainerId,
+        addr: std::net::SocketAddr,
+    ) -> Result<(), TrafficError>;
+
+    /// One probe, made from where the proxy stands.
+    async fn probe(
+        &self,
+        addr: std::net::SocketAddr,
+        probe: &Probe,
+        timeout: Duration,
+    ) -> Result<ProbeOutcome, TrafficError>;
+
+    /// What is under way on a container.
+    async fn in_flight(&self, container: &ContainerId) -> Result<InFlight, TrafficError>;
+
+    /// Ends what is still under way on a container, spread over some seconds.
+    async fn cut(&self, container: &ContainerId, over: Duration) -> Result<(), TrafficError>;
+
+    /// The counters of every proxy process.
+    async fn stats(&self) -> Result<Vec<TrafficStats>, TrafficError>;
+}
+
+/// A record could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {operation} in the state directory")]
+pub struct StoreError {
+    /// What was tried: "record a deployment", …
+    pub operation: &'static str,
+    /// What lies beneath.
+    #[source]
+    pub source: Source,
+}
+
+/// Remembers. Every method is synchronous and short; writes are on disk when they return.
+pub trait Store: Send + Sync + 'static {
+    /// What is known of a tag.
+    fn seen(&self, repository: &Repository, tag: &Tag) -> Result<Option<Seen>, StoreError>;
+    /// Records it.
+    fn put_seen(&self, repository: &Repository, tag: &Tag, seen: &Seen) -> Result<(), StoreError>;
+
+    /// The quarantined digests of an app.
+    fn quarantine(&self, app: &AppName) -> Result<Vec<Quarantine>, StoreError>;
+    /// Adds one; replaces an entry of the same digest.
+    fn put_quarantine(&self, app: &AppName, entry: &Quarantine) -> Result<(), StoreError>;
+    /// Lifts one, or all. Returns how many there were.
+    fn lift_quarantine(&self, app: &AppName, digest: Option<&Digest>) -> Result<usize, StoreError>;
+
+    /// The app's pin.
+    fn pin(&self, app: &AppName) -> Result<Option<Pin>, StoreError>;
+    /// Sets or clears it.
+    fn put_pin(&self, app: &AppName, pin: Option<&Pin>) -> Result<(), StoreError>;
+
+    /// Failed attempts at the current digest.
+    fn attempts(&self, app: &AppName) -> Result<Option<Attempts>, StoreError>;
+    /// Sets or clears them.
+    fn put_attempts(&self, app: &AppName, attempts: Option<&Attempts>) -> Result<(), StoreError>;
+
+    /// Writes or rewrites a history entry, by its id.
+    fn put_deployment(&self, app: &AppName, deployment: &Deployment) -> Result<(), StoreError>;
+    /// The newest `limit` entries, newest first.
+    fn deployments(&self, app: &AppName, limit: usize) -> Result<Vec<Deployment>, StoreError>;
+    /// One entry.
+    fn deployment(&self, app: &AppName, id: &SwapId) -> Result<Option<Deployment>, StoreError>;
+
+    /// A small record of an adapter that must survive a restart, such as a registry's back-off.
+    fn note(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Writes one.
+    fn put_note(&self, key: &str, value: &[u8]) -> Result<(), StoreError>;
+}
