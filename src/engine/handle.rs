@@ -1,0 +1,289 @@
+//! What the API, the webhooks and the CLI can ask of the engine.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+
+use crate::model::{
+    App, AppName, AppStatus, Decision, Deployment, Digest, Event, Follow, Hold, RegistryStatus, Repository, SeenSource,
+    SwapId, Tag, TrafficStats, Version,
+};
+use crate::ports::{Registry, Store, StoreError, Traffic, TrafficError};
+
+/// A caller waits so long for an app that is busy with a swap before it is told that the request is queued.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Requests that may wait for one app.
+pub(super) const QUEUE: usize = 16;
+
+/// A registry announced something. It only makes us look: nothing in it is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    /// Where.
+    pub repository: Repository,
+    /// Which tag; without one every app of the repository looks.
+    pub tag: Option<Tag>,
+    /// What the sender says the tag points to now; only used to notice that the registry does not say so yet.
+    pub digest: Option<Digest>,
+}
+
+/// A person or a CI job wants an app deployed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeployRequest {
+    /// A tag or digest of the app's repository, which is then pinned; `None`: what the app follows.
+    pub version: Option<Version>,
+    /// Deploy although nothing has changed.
+    pub force: bool,
+    /// Who and why, for the history.
+    pub reason: String,
+}
+
+/// What to go back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RollbackTo {
+    /// What served before.
+    Previous,
+    /// What served as this generation.
+    Generation(u64),
+    /// This digest.
+    Digest(Digest),
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "answer")]
+pub enum Answer {
+    /// It serves already.
+    UpToDate {
+        /// What.
+        digest: Digest,
+    },
+    /// It is being deployed.
+    Started {
+        /// As this swap.
+        deployment: SwapId,
+        /// What.
+        digest: Digest,
+    },
+    /// It can't or may not be deployed now.
+    Held {
+        /// Why.
+        hold: Hold,
+    },
+    /// The app is busy with a swap; the request is next.
+    Queued,
+}
+
+/// A request that can't be fulfilled.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// There is no such app.
+    #[error("there is no app {app:?}; the apps are: {known}")]
+    UnknownApp {
+        /// As asked.
+        app: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// There is nothing to go back to.
+    #[error("app {app} has no earlier version to go back to: {detail}")]
+    NothingToRollBackTo {
+        /// The app.
+        app: AppName,
+        /// What was looked for.
+        detail: String,
+    },
+    /// The version asked for could not be found.
+    #[error("{message}")]
+    Unresolved {
+        /// Why.
+        message: String,
+    },
+    /// Too many requests wait for this app.
+    #[error("too many requests wait for app {app}; try again when its swap has ended")]
+    Busy {
+        /// The app.
+        app: AppName,
+    },
+    /// The agent is ending.
+    #[error("the agent is shutting down")]
+    Stopping,
+    /// The state directory failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What reaches a reconciler besides activations.
+pub(super) enum Command {
+    Deploy(DeployRequest, oneshot::Sender<Result<Answer, RequestError>>),
+    Rollback(RollbackTo, oneshot::Sender<Result<Answer, RequestError>>),
+    Plan(oneshot::Sender<Result<Decision, RequestError>>),
+    Unpin(oneshot::Sender<Result<bool, RequestError>>),
+}
+
+/// Why an app looks, and when it should look again in case the registry lags behind its own announcement.
+#[derive(Debug, Default)]
+pub(super) struct Activation {
+    pending: std::sync::Mutex<Option<(SeenSource, Option<Hint>)>>,
+    notify: Notify,
+}
+
+impl Activation {
+    /// Asks for a look. A webhook's hint is kept until it is taken; later ones replace earlier ones.
+    pub(super) fn activate(&self, source: SeenSource, hint: Option<Hint>) {
+        *self.pending.lock().expect("no holder panics") = Some((source, hint));
+        self.notify.notify_one();
+    }
+
+    /// Waits for the next activation.
+    pub(super) async fn next(&self) -> (SeenSource, Option<Hint>) {
+        loop {
+            if let Some(pending) = self.pending.lock().expect("no holder panics").take() {
+                return pending;
+            }
+            self.notify.notified().await;
+        }
+    }
+}
+
+/// What the handle knows of one app.
+pub(super) struct Slot {
+    pub(super) app: Arc<App>,
+    pub(super) status: watch::Sender<AppStatus>,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) activation: Arc<Activation>,
+}
+
+/// Shared by every clone of the handle.
+pub(super) struct Shared {
+    pub(super) slots: RwLock<BTreeMap<AppName, Slot>>,
+    pub(super) events: broadcast::Sender<Arc<Event>>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) registry: Arc<dyn Registry>,
+    pub(super) traffic: Arc<dyn Traffic>,
+}
+
+/// The engine's front door; cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// Every app, by name.
+    pub fn statuses(&self) -> Vec<AppStatus> {
+        let slots = self.shared.slots.read().expect("no holder panics");
+        slots.values().map(|slot| slot.status.borrow().clone()).collect()
+    }
+
+    /// One app.
+    pub fn status(&self, app: &str) -> Result<AppStatus, RequestError> {
+        self.with_slot(app, |slot| slot.status.borrow().clone())
+    }
+
+    /// Every registry that was asked.
+    pub fn registries(&self) -> Vec<RegistryStatus> {
+        self.shared.registry.status()
+    }
+
+    /// Everything that happens from now on. A slow reader loses the oldest events and is told how many.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.shared.events.subscribe()
+    }
+
+    /// Makes an app look at its registry now.
+    pub fn check(&self, app: &str) -> Result<(), RequestError> {
+        self.with_slot(app, |slot| slot.activation.activate(SeenSource::Request, None))
+    }
+
+    /// Makes every app that a hint concerns look. Returns how many there are.
+    pub fn hint(&self, hint: &Hint) -> usize {
+        let slots = self.shared.slots.read().expect("no holder panics");
+        let concerned = slots.values().filter(|slot| {
+            let Follow::Tag(tag) = &slot.app.follow else { return false };
+            slot.app.image == hint.repository && hint.tag.as_ref().is_none_or(|hinted| hinted == tag)
+        });
+        concerned.map(|slot| slot.activation.activate(SeenSource::Webhook, Some(hint.clone()))).count()
+    }
+
+    /// Deploys what the app follows, or another version of its repository, which is then pinned. Lifts the
+    /// quarantine of what is asked for.
+    pub async fn deploy(&self, app: &str, request: DeployRequest) -> Result<Answer, RequestError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(app, Command::Deploy(request, reply))?;
+        patiently(answer).await
+    }
+
+    /// Goes back to an earlier version and pins it.
+    pub async fn rollback(&self, app: &str, to: RollbackTo) -> Result<Answer, RequestError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(app, Command::Rollback(to, reply))?;
+        patiently(answer).await
+    }
+
+    /// What would be done now, without doing it.
+    pub async fn plan(&self, app: &str) -> Result<Decision, RequestError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(app, Command::Plan(reply))?;
+        answer.await.map_err(|_| RequestError::Stopping)?
+    }
+
+    /// Lets the app follow its tag again. Returns whether it was pinned.
+    pub async fn unpin(&self, app: &str) -> Result<bool, RequestError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(app, Command::Unpin(reply))?;
+        answer.await.map_err(|_| RequestError::Stopping)?
+    }
+
+    /// Lets a failed digest, or all of them, be tried again. Returns how many there were.
+    pub fn unquarantine(&self, app: &str, digest: Option<&Digest>) -> Result<usize, RequestError> {
+        let name = self.with_slot(app, |slot| slot.app.name.clone())?;
+        let lifted = self.shared.store.lift_quarantine(&name, digest)?;
+        self.check(app)?;
+        Ok(lifted)
+    }
+
+    /// The newest entries of an app's history.
+    pub fn deployments(&self, app: &str, limit: usize) -> Result<Vec<Deployment>, RequestError> {
+        let name = self.with_slot(app, |slot| slot.app.name.clone())?;
+        Ok(self.shared.store.deployments(&name, limit)?)
+    }
+
+    /// One entry of an app's history.
+    pub fn deployment(&self, app: &str, id: &SwapId) -> Result<Option<Deployment>, RequestError> {
+        let name = self.with_slot(app, |slot| slot.app.name.clone())?;
+        Ok(self.shared.store.deployment(&name, id)?)
+    }
+
+    /// The counters of every proxy process.
+    pub async fn traffic_stats(&self) -> Result<Vec<TrafficStats>, TrafficError> {
+        self.shared.traffic.stats().await
+    }
+
+    fn with_slot<T>(&self, app: &str, f: impl FnOnce(&Slot) -> T) -> Result<T, RequestError> {
+        let slots = self.shared.slots.read().expect("no holder panics");
+        let slot = app.parse::<AppName>().ok().and_then(|name| slots.get(&name));
+        slot.map(f).ok_or_else(|| RequestError::UnknownApp {
+            app: app.to_owned(),
+            known: slots.keys().map(AppName::as_str).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    fn send(&self, app: &str, command: Command) -> Result<(), RequestError> {
+        let (name, sender) = self.with_slot(app, |slot| (slot.app.name.clone(), slot.commands.clone()))?;
+        sender.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => RequestError::Busy { app: name },
+            mpsc::error::TrySendError::Closed(_) => RequestError::Stopping,
+        })
+    }
+}
+
+async fn patiently(answer: oneshot::Receiver<Result<Answer, RequestError>>) -> Result<Answer, RequestError> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answered) => answered.map_err(|_| RequestError::Stopping)?,
+        Err(_) => Ok(Answer::Queued),
+    }
+}
