@@ -154,6 +154,8 @@ pub struct CreateContainer {
     pub name: String,
     /// `POST /containers/create`, as is.
     pub body: serde_json::Value,
+    /// Networks to be connected before the start, where the create call takes only one.
+    pub networks: Vec<String>,
 }
 
 /// Something happened to a container that is ours.
@@ -173,8 +175,8 @@ pub trait Engine: Send + Sync + 'static {
     /// What the engine is.
     async fn info(&self) -> Result<EngineInfo, EngineError>;
 
-    /// Every container of ours, in any state, inspected.
-    async fn containers(&self) -> Result<Vec<Container>, EngineError>;
+    /// Every container of ours, in any state, inspected; of one app or of all.
+    async fn containers(&self, app: Option<&AppName>) -> Result<Vec<Container>, EngineError>;
 
     /// One container, with its whole inspect document.
     async fn inspect(&self, id: &ContainerId) -> Result<(Container, serde_json::Value), EngineError>;

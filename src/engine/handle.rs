@@ -155,6 +155,7 @@ pub(super) struct Slot {
     pub(super) status: watch::Sender<AppStatus>,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) activation: Arc<Activation>,
+    pub(super) nudge: Arc<Notify>,
 }
 
 /// Shared by every clone of the handle.
@@ -164,6 +165,8 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) registry: Arc<dyn Registry>,
     pub(super) traffic: Arc<dyn Traffic>,
+    /// The routes have changed.
+    pub(super) rerouted: Notify,
 }
 
 /// The engine's front door; cheap to clone.

@@ -9,6 +9,46 @@
 //! This room does not decide (that is `decide`), does not know which adapters are behind the ports, and does
 //! not print. What happens leaves it as [`Event`](crate::model::Event)s and [`AppStatus`](crate::model::AppStatus).
 
+mod bus;
+mod condition;
+mod executor;
+mod fleet;
 mod handle;
+mod journal;
+mod lookout;
+mod observer;
+mod reconciler;
+mod requests;
 
+use std::sync::Arc;
+
+use crate::metrics::Metrics;
+use crate::ports;
+
+pub use bus::explain;
+pub use fleet::Fleet;
 pub use handle::{Answer, DeployRequest, Handle, Hint, RequestError, RollbackTo};
+
+/// What the engine acts through.
+#[derive(Clone)]
+pub struct Ports {
+    /// Registries.
+    pub registry: Arc<dyn ports::Registry>,
+    /// Containers.
+    pub engine: Arc<dyn ports::Engine>,
+    /// The proxy.
+    pub traffic: Arc<dyn ports::Traffic>,
+    /// Memory.
+    pub store: Arc<dyn ports::Store>,
+    /// Counts.
+    pub metrics: Metrics,
+}
+
+/// What holds for all apps.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The value of the owner label: only containers that carry it are ever touched.
+    pub owner: String,
+    /// Swaps that may be under way at once; a host has one disk and a few cores.
+    pub parallel_swaps: usize,
+}

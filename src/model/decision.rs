@@ -325,6 +325,8 @@ pub struct Plan {
     pub generation: Generation,
     /// The container that serves now.
     pub serving: Option<ContainerId>,
+    /// The container that the traffic goes back to when the bake fails.
+    pub fallback: Option<ContainerId>,
     /// The digest that serves now.
     pub previous: Option<Digest>,
     /// The candidate, when it exists already.

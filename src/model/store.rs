@@ -52,6 +52,9 @@ pub struct Quarantine {
     pub at: Time,
     /// How, with the evidence.
     pub failure: Failure,
+    /// Hash of the app's configuration that it failed with; with another configuration it may be tried again.
+    #[serde(default)]
+    pub spec: Option<String>,
     /// The swap that failed.
     pub swap: Option<SwapId>,
 }

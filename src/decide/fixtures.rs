@@ -1,0 +1,31 @@
+//! Values for the tests of this room and of those above.
+
+use std::time::Duration;
+
+use crate::model::{App, ContainerSpec, Follow, Probe, Route, Schedule, SwapTiming};
+
+/// An app with nothing special about it.
+pub fn app(name: &str) -> App {
+    App {
+        name: name.parse().expect("a valid name"),
+        image: "registry.test/acme/shop".parse().expect("a valid repository"),
+        follow: Follow::Tag("latest".parse().expect("a valid tag")),
+        schedule: Schedule::Every(Duration::from_secs(60)),
+        routes: vec![Route { listen: ":80".parse().expect("a valid address"), host: None, path: "/".to_owned() }],
+        port: 8080,
+        container: ContainerSpec::default(),
+        probe: Probe::Tcp,
+        timing: SwapTiming {
+            probe_interval: Duration::from_millis(500),
+            probe_timeout: Duration::from_secs(2),
+            probe_successes: 3,
+            min_healthy: Duration::from_secs(5),
+            healthy_deadline: Duration::from_secs(120),
+            bake: Duration::from_secs(10),
+            drain: Duration::from_secs(30),
+            drain_streams: Duration::from_secs(300),
+            pull_deadline: Duration::from_secs(600),
+        },
+        keep: 3,
+    }
+}

@@ -1,0 +1,17 @@
+//! The pure core: what should be done, given what is seen.
+//!
+//! Nothing in this room waits, reads a clock, an environment variable or a file, or is random: the time is an
+//! argument and so is every random number. `tests/it/layers.rs` fails when that changes. All behaviour that can
+//! be a function of values belongs here, so that it is tested by values.
+
+pub mod backoff;
+pub mod compare;
+pub mod container;
+#[cfg(test)]
+pub mod fixtures;
+pub mod gate;
+pub mod platform;
+pub mod reconcile;
+pub mod retention;
+pub mod schedule;
+pub mod undo;

@@ -1,0 +1,54 @@
+//! Does an image run on a host?
+
+use crate::model::Platform;
+
+/// True when a host runs an image of that platform: same system and architecture, and a variant that the host's
+/// includes (a v7 host runs v6 and v5; the default variant of arm64 is v8).
+pub fn runs_on(image: &Platform, host: &Platform) -> bool {
+    if image.os != host.os || canonical(&image.architecture) != canonical(&host.architecture) {
+        return false;
+    }
+    match (level(image), level(host)) {
+        (Some(needs), Some(has)) => needs <= has,
+        _ => true,
+    }
+}
+
+/// `docker info` speaks the kernel's words, images speak Go's.
+fn canonical(architecture: &str) -> &str {
+    match architecture {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "armv7l" | "armv6l" | "armhf" => "arm",
+        "i386" | "i686" => "386",
+        other => other,
+    }
+}
+
+fn level(platform: &Platform) -> Option<u32> {
+    platform.variant.as_ref()?.strip_prefix('v')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn platform(text: &str) -> Platform {
+        let mut parts = text.split('/').map(str::to_owned);
+        Platform { os: parts.next().unwrap(), architecture: parts.next().unwrap(), variant: parts.next() }
+    }
+
+    #[test]
+    fn an_image_runs_where_its_architecture_and_variant_are_understood() {
+        for (image, host, runs) in [
+            ("linux/amd64", "linux/x86_64", true),
+            ("linux/arm64/v8", "linux/aarch64", true),
+            ("linux/arm/v6", "linux/arm/v7", true),
+            ("linux/arm/v7", "linux/arm/v6", false),
+            ("linux/arm64", "linux/amd64", false),
+            ("windows/amd64", "linux/amd64", false),
+        ] {
+            assert_eq!(runs_on(&platform(image), &platform(host)), runs, "{image} on {host}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Observation → decision, for the `proxy` strategy.
+//!
+//! The proxy's table says what serves, the containers' labels say what exists and why; both survive us. What an
+//! earlier run left half-way is therefore found by looking, and finished or undone by an ordinary plan. The
+//! order of the questions is the order of danger: first what endangers the service, then what is left over, then
+//! what is new.
+
+use crate::model::{
+    App, AppEntry, Attempts, Container, ContainerId, ContainerState, Decision, Digest, Generation, Health, Hold, Plan,
+    PlanReason, Quarantine, Step, Strategy, SwapId, Time,
+};
+
+/// The name under which a failed candidate is kept for inspection: `shop.failed-7`. The name is the record that
+/// it failed, so that the verdict survives the loss of everything else.
+pub const FAILED: &str = ".failed-";
+
+/// What should serve.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// The digest, as of the last answer; `None` when there never was one.
+    pub digest: Option<Digest>,
+    /// Why the registry's answer is missing or old.
+    pub unknown: Option<String>,
+    /// Set when a person pinned the digest: why, and what the tag points to if that is something else.
+    pub pinned: Option<(String, Option<Digest>)>,
+}
+
+/// Everything that a decision about one app depends on.
+#[derive(Debug, Clone)]
+pub struct Observation<'a> {
+    /// The app as configured.
+    pub app: &'a App,
+    /// The hash of its configuration.
+    pub spec: &'a str,
+    /// What should serve.
+    pub wanted: &'a Wanted,
+    /// Its containers, in any state.
+    pub containers: &'a [Container],
+    /// What the proxy knows of it.
+    pub entry: Option<&'a AppEntry>,
+    /// Its digests that failed.
+    pub quarantine: &'a [Quarantine],
+    /// Failed attempts that were not the image's fault.
+    pub attempts: Option<&'a Attempts>,
+    /// A person asked for a deployment although nothing may have changed.
+    pub forced: bool,
+    /// The time.
+    pub now: Time,
+    /// The id to use for a new swap.
+    pub swap: &'a SwapId,
+}
+
+/// True for a candidate that failed and is kept for inspection.
+pub fn is_failed(container: &Container) -> bool {
+    container.name.contains(FAILED)
+}
+
+/// Says what to do now.
+pub fn decide(seen: &Observation<'_>) -> Decision {
+    let view = View::of(seen);
+    match view.serving {
+        Some(serving) => view.beside(serving),
+        None => view.without_service(),
+    }
+}
+
+/// The containers sorted by what they are.
+struct View<'a> {
+    seen: &'a Observation<'a>,
+    revision: u64,
+    serving: Option<&'a Container>,
+    /// Neither serving nor failed, by generation.
+    others: Vec<&'a Container>,
+    /// Failed, by generation.
+    failed: Vec<&'a Container>,
+}
+
+impl<'a> View<'a> {
+    fn of(seen: &'a Observation<'a>) -> Self {
+        let active = seen.entry.and_then(|entry| entry.active.first()).map(|target| &target.container);
+        let usable = |c: &&Container| !matches!(c.state, ContainerState::Dead | ContainerState::Removing);
+        let mut all: Vec<&Container> = seen.containers.iter().filter(usable).collect();
+        all.sort_by_key(|c| c.owned.generation);
+        let serving = all.iter().copied().find(|c| Some(&c.id) == active);
+        let rest = all.into_iter().filter(|c| Some(&c.id) != active);
+        let (failed, others) = rest.partition(|c| is_failed(c));
+        Self { seen, revision: seen.entry.map_or(0, |entry| entry.revision), serving, others, failed }
+    }
+
+    /// Something serves, or is at least in the table.
+    fn beside(&self, serving: &Container) -> Decision {
+        if !alive(serving) {
+            return self.serving_stopped(serving);
+        }
+        if let Some(plan) = self.finish(serving) {
+            return act(plan);
+        }
+        if let Some(plan) = self.clear(Some(serving)) {
+            return act(plan);
+        }
+        if let Some(candidate) = self.resumable(Some(serving)) {
+            return act(self.resume(candidate, Some(serving)));
+        }
+        self.compare(serving)
+    }
+
+    /// The container that should serve does not run. Something newer may be the cure; otherwise it is started.
+    fn serving_stopped(&self, serving: &Container) -> Decision {
+        if let Some(digest) = self.seen.wanted.digest.as_ref()
+            && *digest != serving.owned.digest
+            && self.obstacle(digest).is_none()
+        {
+            return act(self.deploy(digest, PlanReason::TagMoved, Some(serving)));
+        }
+        if let Some(hold) = self.backing_off(&serving.owned.digest) {
+            return Decision::Hold(hold);
+        }
+        let steps = vec![Step::Start, Step::Gate, Step::Switch { expect: self.revision }];
+        act(self.plan(PlanReason::ServingLost, serving, Some(serving), steps))
+    }
+
+    /// The proxy does not know what serves, or that is gone: the oldest container that ran in service takes over,
+    /// never the newest; then a candidate that can be carried on; then a new one.
+    fn without_service(&self) -> Decision {
+        let unarmed = self.seen.app.container.restart.label() != "no";
+        let armed = |c: &&&Container| c.started.is_some() && !(unarmed && c.restart_policy == "no");
+        let rank = |c: &&&Container| (!c.is_running(), c.health == Some(Health::Unhealthy), c.owned.generation);
+        if let Some(incumbent) = self.others.iter().filter(armed).min_by_key(rank) {
+            if let Some(hold) = self.backing_off(&incumbent.owned.digest) {
+                return Decision::Hold(hold);
+            }
+            let steps = vec![Step::Start, Step::Gate, Step::Switch { expect: self.revision }];
+            return act(self.plan(PlanReason::RouteRestored, incumbent, None, steps));
+        }
+        if let Some(plan) = self.clear(None) {
+            return act(plan);
+        }
+        if let Some(candidate) = self.resumable(None) {
+            return act(self.resume(candidate, None));
+        }
+        let Some(digest) = &self.seen.wanted.digest else { return Decision::Hold(self.registry_unknown()) };
+        if let Some(hold) = self.obstacle(digest) {
+            return Decision::Hold(hold);
+        }
+        let lost = self.seen.entry.is_some_and(|entry| !entry.active.is_empty());
+        let reason = if lost { PlanReason::ServingLost } else { PlanReason::FirstDeployment };
+        act(self.deploy(digest, reason, None))
+    }
+
+    /// Older containers beside the one that serves: a swap was committed and not finished.
+    fn finish(&self, serving: &Container) -> Option<Plan> {
+        let old: Vec<&Container> =
+            self.others.iter().copied().filter(|c| c.owned.generation < serving.owned.generation).collect();
+        if old.is_empty() {
+            return None;
+        }
+        let entry = self.seen.entry?;
+        let ids: Vec<ContainerId> = old.iter().map(|c| c.id.clone()).collect();
+        let baked = entry.since + self.seen.app.timing.bake;
+        let fallback = old
+            .iter()
+            .find(|c| c.is_running() && entry.previous.iter().any(|target| target.container == c.id))
+            .filter(|_| self.seen.now < baked);
+        let mut steps = Vec::new();
+        if fallback.is_some() {
+            // A crash took part of the window: what is left of it counts, but at least half, so that the new
+            // version is really watched.
+            let least = self.seen.now + self.seen.app.timing.bake / 2;
+            steps.push(Step::Bake { until: Some(baked.max(least)) });
+        }
+        steps.extend(Self::retirement(ids));
+        let mut plan = self.plan(PlanReason::FinishedSwap, serving, Some(serving), steps);
+        plan.fallback = fallback.map(|c| c.id.clone());
+        plan.previous = old.last().map(|c| c.owned.digest.clone());
+        Some(plan)
+    }
+
+    /// Candidates that will not be carried on, and all failed ones but the last.
+    fn clear(&self, serving: Option<&Container>) -> Option<Plan> {
+        let keep = self.resumable(serving).map(|c| &c.id);
+        let newer = |c: &&&Container| serving.is_none_or(|s| c.owned.generation > s.owned.generation);
+        let stale = self.others.iter().filter(newer).filter(|c| Some(&c.id) != keep);
+        let failed = self.failed.iter().rev().skip(1);
+        let ids: Vec<ContainerId> = stale.chain(failed).map(|c| c.id.clone()).collect();
+        let subject = serving.or(self.others.last().copied()).or(self.failed.last().copied())?;
+        if ids.is_empty() {
+            return None;
+        }
+        let steps = vec![Step::Stop { containers: ids.clone() }, Step::Retire { containers: ids }];
+        Some(self.plan(PlanReason::ClearedLeftovers, subject, serving, steps))
+    }
+
+    /// The newest candidate, if it is what is wanted and has not ended. One that ended while nobody watched may
+    /// have been ended by a restart of the host: it is made anew rather than blamed.
+    fn resumable(&self, serving: Option<&Container>) -> Option<&'a Container> {
+        let candidate = self.others.last().copied()?;
+        let newer = serving.is_none_or(|s| candidate.owned.generation > s.owned.generation);
+        let wanted = self.seen.wanted.digest.as_ref() == Some(&candidate.owned.digest);
+        let usable = matches!(candidate.state, ContainerState::Created | ContainerState::Running);
+        let fits = candidate.owned.spec == self.seen.spec && self.obstacle(&candidate.owned.digest).is_none();
+        (newer && wanted && usable && fits).then_some(candidate)
+    }
+
+    fn resume(&self, candidate: &Container, serving: Option<&Container>) -> Plan {
+        let mut steps = vec![Step::Compare, Step::Start, Step::Gate, Step::Arm, Step::Switch { expect: self.revision }];
+        if let Some(serving) = serving {
+            steps.push(Step::Bake { until: None });
+            steps.extend(Self::retirement(vec![serving.id.clone()]));
+        }
+        self.plan(PlanReason::ResumedCandidate, candidate, serving, steps)
+    }
+
+    /// Nothing is left over: is what serves what is wanted?
+    fn compare(&self, serving: &Container) -> Decision {
+        let Some(digest) = &self.seen.wanted.digest else { return Decision::Hold(self.registry_unknown()) };
+        let reason = if *digest != serving.owned.digest {
+            if self.seen.wanted.pinned.is_some() { PlanReason::Pinned } else { PlanReason::TagMoved }
+        } else if serving.owned.spec != self.seen.spec {
+            PlanReason::ConfigurationChanged
+        } else if self.seen.forced {
+            PlanReason::Forced
+        } else {
+            return self.settled();
+        };
+        match self.obstacle(digest) {
+            Some(hold) => Decision::Hold(hold),
+            None => act(self.deploy(digest, reason, Some(serving))),
+        }
+    }
+
+    /// What is wanted serves. "Could not check" is still not "up to date", and neither is a pin that holds
+    /// something newer back.
+    fn settled(&self) -> Decision {
+        if let Some((reason, Some(newer))) = &self.seen.wanted.pinned {
+            return Decision::Hold(Hold::Pinned { newer: newer.clone(), reason: reason.clone() });
+        }
+        if self.seen.wanted.unknown.is_some() {
+            return Decision::Hold(self.registry_unknown());
+        }
+        Decision::UpToDate
+    }
+
+    fn registry_unknown(&self) -> Hold {
+        let message = self.seen.wanted.unknown.clone().unwrap_or_else(|| "the registry was not asked yet".to_owned());
+        Hold::RegistryUnknown { message }
+    }
+
+    /// What forbids deploying a digest.
+    fn obstacle(&self, digest: &Digest) -> Option<Hold> {
+        if self.seen.forced {
+            return None;
+        }
+        let failed_so =
+            |q: &&Quarantine| q.digest == *digest && q.spec.as_deref().is_none_or(|spec| spec == self.seen.spec);
+        if let Some(entry) = self.seen.quarantine.iter().find(failed_so) {
+            return Some(Hold::Quarantined { digest: digest.clone(), failure: entry.failure.clone() });
+        }
+        self.backing_off(digest)
+    }
+
+    fn backing_off(&self, digest: &Digest) -> Option<Hold> {
+        let attempts = self.seen.attempts.filter(|a| a.digest == *digest && self.seen.now < a.not_before)?;
+        Some(Hold::BackingOff { digest: digest.clone(), until: attempts.not_before, failure: attempts.failure.clone() })
+    }
+
+    /// A whole swap.
+    fn deploy(&self, digest: &Digest, reason: PlanReason, serving: Option<&Container>) -> Plan {
+        let mut steps = vec![
+            Step::Pull,
+            Step::Create,
+            Step::Compare,
+            Step::Start,
+            Step::Gate,
+            Step::Arm,
+            Step::Switch { expect: self.revision },
+        ];
+        if let Some(serving) = serving {
+            steps.push(Step::Bake { until: None });
+            steps.extend(Self::retirement(vec![serving.id.clone()]));
+        }
+        let last = self.seen.containers.iter().map(|c| c.owned.generation).max();
+        let tabled = self.seen.entry.and_then(|e| e.active.first()).map(|t| t.generation);
+        let generation = last.max(tabled).map_or(Generation(1), Generation::next);
+        Plan {
+            swap: self.seen.swap.clone(),
+            reason,
+            strategy: Strategy::Proxy,
+            digest: digest.clone(),
+            generation,
+            serving: serving.map(|c| c.id.clone()),
+            fallback: serving.map(|c| c.id.clone()),
+            previous: serving.map(|c| c.owned.digest.clone()),
+            candidate: None,
+            steps,
+        }
+    }
+
+    fn retirement(containers: Vec<ContainerId>) -> [Step; 3] {
+        [
+            Step::Drain { containers: containers.clone() },
+            Step::Stop { containers: containers.clone() },
+            Step::Retire { containers },
+        ]
+    }
+
+    /// A plan about a container that exists.
+    fn plan(&self, reason: PlanReason, subject: &Container, serving: Option<&Container>, steps: Vec<Step>) -> Plan {
+        Plan {
+            swap: subject.owned.swap.clone(),
+            reason,
+            strategy: Strategy::Proxy,
+            digest: subject.owned.digest.clone(),
+            generation: subject.owned.generation,
+            serving: serving.map(|c| c.id.clone()),
+            fallback: serving.map(|c| c.id.clone()).filter(|id| *id != subject.id),
+            previous: serving.filter(|c| c.id != subject.id).map(|c| c.owned.digest.clone()),
+            candidate: Some(subject.id.clone()),
+            steps,
+        }
+    }
+}
+
+/// Running, or about to be started again by the engine: not ours to interfere with.
+fn alive(container: &Container) -> bool {
+    matches!(container.state, ContainerState::Running | ContainerState::Restarting | ContainerState::Paused)
+}
+
+fn act(plan: Plan) -> Decision {
+    Decision::Act(Box::new(plan))
+}

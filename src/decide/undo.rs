@@ -1,0 +1,35 @@
+//! A step failed: what becomes of the candidate, and is its digest to blame?
+
+use crate::model::{FailureReason, Plan, PlanReason, Stage};
+
+/// What to do about the candidate of a failed plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undo {
+    /// Nothing: the next look finds what is there and carries on.
+    Leave,
+    /// Stop it and keep it for inspection. Only allowed once the proxy has said that it does not serve.
+    Abandon,
+    /// Move the traffic back to the fallback, then abandon it.
+    Revert,
+}
+
+/// What to do after `plan` failed at `stage`.
+pub fn undo(plan: &Plan, stage: Stage) -> Undo {
+    match plan.reason {
+        // These concern containers that were in service: they are never abandoned.
+        PlanReason::RouteRestored | PlanReason::ClearedLeftovers => return Undo::Leave,
+        PlanReason::ServingLost if plan.candidate.is_some() => return Undo::Leave,
+        _ => {}
+    }
+    match stage {
+        Stage::Bake if plan.fallback.is_some() => Undo::Revert,
+        Stage::Bake | Stage::Drain | Stage::Stop | Stage::Retire => Undo::Leave,
+        _ if plan.reason == PlanReason::FinishedSwap => Undo::Leave,
+        _ => Undo::Abandon,
+    }
+}
+
+/// True when the digest must not be tried again by itself.
+pub fn quarantines(plan: &Plan, stage: Stage, reason: FailureReason) -> bool {
+    reason.blames_image() && undo(plan, stage) != Undo::Leave
+}

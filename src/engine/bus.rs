@@ -1,0 +1,163 @@
+//! Where every event goes: the log, the metrics, and whoever has subscribed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tracing::{debug, error, info, warn};
+
+use crate::metrics::Metrics;
+use crate::model::{AppName, Event, EventKind, Stage, Time};
+
+/// Publishes events.
+#[derive(Clone)]
+pub(super) struct Bus {
+    pub(super) events: broadcast::Sender<Arc<Event>>,
+    pub(super) metrics: Metrics,
+}
+
+impl Bus {
+    /// Logs, counts and sends.
+    pub(super) fn publish(&self, at: Time, app: &AppName, kind: EventKind) {
+        let event = Event { at, app: app.clone(), kind };
+        log(&event);
+        count(&self.metrics, &event);
+        // Nobody listening is fine.
+        let _ = self.events.send(Arc::new(event));
+    }
+}
+
+fn seconds(millis: u64) -> f64 {
+    Duration::from_millis(millis).as_secs_f64()
+}
+
+/// What a person reads, at night too: one line a fact, each readable alone.
+fn log(event: &Event) {
+    let app = event.app.as_str();
+    match &event.kind {
+        EventKind::Activated { source } => debug!(app, source = source.label(), "activated"),
+        EventKind::Checked { result, digest, message } => match message {
+            Some(message) => warn!(app, result, "could not check: {message}"),
+            None => debug!(app, result, digest = digest.as_ref().map(|d| d.short()), "checked"),
+        },
+        EventKind::DigestChanged { from, to, source } => info!(
+            app,
+            from = from.as_ref().map(|d| d.short()),
+            to = to.short(),
+            source = source.label(),
+            "the tag points to a new digest"
+        ),
+        EventKind::SwapStarted { swap, reason, digest, generation } => info!(
+            app,
+            swap = %swap,
+            digest = digest.short(),
+            generation = generation.0,
+            reason = reason.label(),
+            "swap started"
+        ),
+        EventKind::StageStarted { stage, .. } => debug!(app, stage = stage.label(), "stage started"),
+        EventKind::Pulling { progress, .. } => debug!(app, done = progress.done, total = progress.total, "pulling"),
+        EventKind::StageFinished { stage, millis, note, .. } => {
+            info!(app, stage = stage.label(), seconds = seconds(*millis), "{}", describe(*stage, note));
+        }
+        EventKind::SwapSucceeded { swap, digest, millis, reason } => info!(
+            app,
+            swap = %swap,
+            digest = digest.short(),
+            reason = reason.label(),
+            seconds = seconds(*millis),
+            "swap finished"
+        ),
+        EventKind::SwapFailed { swap, digest, failure, rolled_back, quarantined } => error!(
+            app,
+            swap = %swap,
+            digest = digest.short(),
+            stage = failure.stage.label(),
+            reason = failure.reason.label(),
+            rolled_back,
+            quarantined,
+            log_tail = failure.log_tail.join("\n"),
+            "swap failed, {}: {}",
+            if *rolled_back { "the traffic is back at the old version" } else { "what served before still serves" },
+            failure.message
+        ),
+        EventKind::Held { hold } => warn!(app, hold = hold.label(), "not deployed: {}", explain(hold)),
+        EventKind::ServingLost { container } => {
+            error!(app, container = container.short(), "the container that served is gone");
+        }
+        EventKind::QuarantineLifted { digest } => info!(app, digest = digest.short(), "quarantine lifted"),
+    }
+}
+
+/// A finished stage in words.
+fn describe(stage: Stage, note: &str) -> String {
+    let what = match stage {
+        Stage::Pull => "image is here",
+        Stage::Create => "candidate created",
+        Stage::Compare => "candidate is as intended",
+        Stage::Start => "candidate started",
+        Stage::Gate => "candidate passed the gate",
+        Stage::Arm => "restart policy set",
+        Stage::Switch => "traffic switched",
+        Stage::Bake => "bake passed",
+        Stage::Drain => "old version drained",
+        Stage::Stop => "old version stopped",
+        Stage::Retire => "old version retired",
+    };
+    if note.is_empty() { what.to_owned() } else { format!("{what}: {note}") }
+}
+
+/// A hold in words, with what can be done.
+pub fn explain(hold: &crate::model::Hold) -> String {
+    use crate::model::Hold;
+    match hold {
+        Hold::RegistryUnknown { message } => format!("it could not be found out what the tag points to: {message}"),
+        Hold::EngineUnknown { message } => format!("the container engine does not answer: {message}"),
+        Hold::TrafficUnknown { message } => message.clone(),
+        Hold::Quarantined { digest, failure } => format!(
+            "{} failed before ({}: {}); push a new version, or let it be tried again with `tagboat unquarantine`",
+            digest.short(),
+            failure.stage.label(),
+            failure.message
+        ),
+        Hold::Pinned { newer, reason } => {
+            format!(
+                "{} is there, but the app is pinned ({reason}); `tagboat unpin` follows the tag again",
+                newer.short()
+            )
+        }
+        Hold::BackingOff { digest, until, failure } => format!(
+            "{} failed in {} ({}) and is tried again at {}",
+            digest.short(),
+            failure.stage.label(),
+            failure.message,
+            until.format("%H:%M:%S UTC")
+        ),
+    }
+}
+
+fn count(metrics: &Metrics, event: &Event) {
+    let app = event.app.as_str();
+    match &event.kind {
+        EventKind::StageFinished { stage, millis, .. } => {
+            metrics.swap_stage_duration_seconds.with_label_values(&[app, stage.label()]).observe(seconds(*millis));
+        }
+        EventKind::SwapSucceeded { reason, .. } if is_swap(*reason) => {
+            metrics.swaps_total.with_label_values(&[app, "proxy", "succeeded"]).inc();
+            metrics.swap_downtime_seconds.with_label_values(&[app, "proxy"]).observe(0.0);
+        }
+        EventKind::SwapFailed { failure, rolled_back, .. } => {
+            let result = if *rolled_back { "rolled_back" } else { "failed" };
+            metrics.swaps_total.with_label_values(&[app, "proxy", result]).inc();
+            let labels = [app, failure.stage.label(), failure.reason.label()];
+            metrics.failures_total.with_label_values(&labels).inc();
+        }
+        _ => {}
+    }
+}
+
+/// True for plans that put another container into service.
+pub(super) fn is_swap(reason: crate::model::PlanReason) -> bool {
+    use crate::model::PlanReason as R;
+    !matches!(reason, R::ClearedLeftovers | R::RouteRestored)
+}

@@ -1,0 +1,153 @@
+//! An app's condition as status and gauges show it, made from what was seen and decided.
+
+use crate::metrics::Metrics;
+use crate::model::{App, AppState, AppStatus, Deployed, Digest, Follow, Hold, ImageRef};
+
+use super::handle::Answer;
+use super::observer::{Seeing, TagView};
+use super::reconciler::Parts;
+
+/// Every state, for the gauge that has one series each.
+const STATES: [AppState; 6] =
+    [AppState::Starting, AppState::UpToDate, AppState::Deploying, AppState::Held, AppState::Unknown, AppState::Down];
+
+/// Remembers what was last shown, so that only news are told and a gauge that no longer holds is dropped.
+#[derive(Default)]
+pub(super) struct Condition {
+    told: Option<Hold>,
+    digest: Option<Digest>,
+}
+
+/// What is watched, as a person writes it.
+pub(super) fn watched(app: &App) -> String {
+    match &app.follow {
+        Follow::Tag(tag) => ImageRef::by_tag(&app.image, tag).to_string(),
+        Follow::Pinned(digest) => ImageRef::by_digest(&app.image, digest).to_string(),
+    }
+}
+
+/// The status of an app that was not looked at yet.
+pub(super) fn starting(app: &App) -> AppStatus {
+    AppStatus {
+        app: app.name.clone(),
+        state: AppState::Starting,
+        image: watched(app),
+        routes: app.routes.clone(),
+        deployed: None,
+        newest: None,
+        newest_seen: None,
+        hold: None,
+        deploying: None,
+        last_check: None,
+        last_successful_check: None,
+        next_check: None,
+        pin: None,
+        quarantined: Vec::new(),
+    }
+}
+
+/// The answer to a request after which nothing is done.
+pub(super) fn describe(hold: Option<&Hold>, seeing: Option<&Seeing>) -> Answer {
+    let serving = seeing.and_then(|seeing| seeing.wanted.digest.clone());
+    match (hold, serving) {
+        (None | Some(Hold::Pinned { .. }), Some(digest)) => Answer::UpToDate { digest },
+        (Some(hold), _) => Answer::Held { hold: hold.clone() },
+        (None, None) => Answer::Queued,
+    }
+}
+
+impl Condition {
+    /// The hold, if it was not told before.
+    pub(super) fn news(&mut self, hold: Option<&Hold>) -> Option<Hold> {
+        let known = match (&self.told, hold) {
+            (Some(told), Some(hold)) => told.label() == hold.label() && subject(told) == subject(hold),
+            (None, None) => true,
+            _ => false,
+        };
+        self.told = hold.cloned();
+        if known { None } else { hold.cloned() }
+    }
+
+    /// Shows what was seen.
+    pub(super) fn show(&mut self, parts: &Parts, tag: &TagView, seeing: Option<&Seeing>, hold: Option<&Hold>) {
+        let app = parts.app.name.as_str();
+        parts.status.send_modify(|status| {
+            if let Some(seeing) = seeing {
+                status.deployed = deployed(seeing);
+                status.pin.clone_from(&seeing.pin);
+                status.quarantined.clone_from(&seeing.quarantine);
+            }
+            status.newest.clone_from(&tag.digest);
+            status.newest_seen = tag.first_seen;
+            status.hold = hold.cloned();
+            status.deploying = None;
+            status.state = state(status.deployed.as_ref(), hold);
+        });
+        let status = parts.status.borrow();
+        self.gauges(&parts.ports.metrics, &parts.app, &status);
+        tracing::trace!(app, state = status.state.label(), "status");
+    }
+
+    fn gauges(&mut self, metrics: &Metrics, app: &App, status: &AppStatus) {
+        let name = app.name.as_str();
+        for state in STATES {
+            let is = i64::from(state == status.state);
+            metrics.app_state.with_label_values(&[name, state.label()]).set(is);
+        }
+        let serving = status.deployed.as_ref().map(|deployed| &deployed.digest);
+        let available = status.newest.is_some() && status.newest.as_ref() != serving;
+        metrics.update_available.with_label_values(&[name]).set(i64::from(available));
+        let quarantined = i64::try_from(status.quarantined.len()).unwrap_or(i64::MAX);
+        metrics.quarantined_digests.with_label_values(&[name]).set(quarantined);
+        if self.digest.as_ref() != serving {
+            let image = app.image.to_string();
+            if let Some(old) = self.digest.take() {
+                // Absent is fine: the series may never have been made.
+                let _ = metrics.deployed_info.remove_label_values(&[name, &image, old.as_str()]);
+            }
+            if let Some(digest) = serving {
+                metrics.deployed_info.with_label_values(&[name, &image, digest.as_str()]).set(1);
+            }
+            self.digest = serving.cloned();
+        }
+    }
+}
+
+fn subject(hold: &Hold) -> String {
+    match hold {
+        Hold::RegistryUnknown { message } | Hold::EngineUnknown { message } | Hold::TrafficUnknown { message } => {
+            message.clone()
+        }
+        Hold::Quarantined { digest, .. } | Hold::BackingOff { digest, .. } => digest.to_string(),
+        Hold::Pinned { newer, .. } => newer.to_string(),
+    }
+}
+
+fn deployed(seeing: &Seeing) -> Option<Deployed> {
+    let entry = seeing.entry.as_ref()?;
+    let target = entry.active.first()?;
+    let container = seeing.containers.iter().find(|c| c.id == target.container)?;
+    let state = match container.health {
+        Some(crate::model::Health::Unhealthy) if container.is_running() => "unhealthy",
+        _ => container.state.label(),
+    };
+    Some(Deployed {
+        digest: container.owned.digest.clone(),
+        generation: container.owned.generation,
+        container: container.name.clone(),
+        since: entry.since,
+        state: state.to_owned(),
+    })
+}
+
+/// "Could not check" is its own state and never "up to date".
+fn state(deployed: Option<&Deployed>, hold: Option<&Hold>) -> AppState {
+    let serves = deployed.is_some_and(|d| matches!(d.state.as_str(), "running" | "unhealthy" | "restarting"));
+    match hold {
+        Some(Hold::TrafficUnknown { .. } | Hold::EngineUnknown { .. }) => AppState::Unknown,
+        _ if !serves => AppState::Down,
+        Some(Hold::RegistryUnknown { .. }) => AppState::Unknown,
+        Some(_) => AppState::Held,
+        None => AppState::UpToDate,
+    }
+}

@@ -1,0 +1,210 @@
+//! The steps up to the switch: an image becomes a container that has proved itself.
+
+use std::sync::Mutex;
+
+use chrono::Utc;
+use tokio::time::{Duration, Instant};
+
+use crate::decide::compare::differences;
+use crate::decide::container::{container_name, create_body, further_networks, restart_policy};
+use crate::decide::gate::{Gate, Verdict};
+use crate::decide::platform::runs_on;
+use crate::model::{
+    Container, EventKind, FailureReason, ImageDetails, ImageRef, Owned, Platform, ProbeOutcome, PullProgress, Target,
+};
+use crate::ports::{CreateContainer, EngineErrorKind, EngineInfo};
+
+use super::{Halt, Stepped, Swap, chain, millis};
+
+/// Between two progress events of a pull.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+impl Swap<'_> {
+    pub(super) async fn pull(&mut self) -> Stepped {
+        let (app, ports) = (self.executor.app, self.executor.ports);
+        let image = self.image();
+        let host = ports.engine.info().await?.platform;
+        if let Some(present) = ports.engine.image(&image.to_string()).await? {
+            self.fits(&present.platform, &host)?;
+            ports.metrics.pulls_total.with_label_values(&[app.name.as_str(), "present"]).inc();
+            return Ok("it was here already".to_owned());
+        }
+        let timer = Instant::now();
+        let shutdown = self.executor.shutdown;
+        let fetched = tokio::select! {
+            fetched = tokio::time::timeout(app.timing.pull_deadline, self.fetch(&image, &host)) => fetched,
+            () = shutdown.cancelled() => return Err(Halt::Interrupted),
+        };
+        let late = || Halt::Failed(FailureReason::Pull, format!("not pulled within {:?}", app.timing.pull_deadline));
+        let fetched = fetched.map_err(|_| late()).and_then(|fetched| fetched);
+        let result = if fetched.is_ok() { "success" } else { "failure" };
+        ports.metrics.pulls_total.with_label_values(&[app.name.as_str(), result]).inc();
+        let took = timer.elapsed().as_secs_f64();
+        ports.metrics.pull_duration_seconds.with_label_values(&[app.name.as_str()]).observe(took);
+        let (details, bytes) = fetched?;
+        ports.metrics.pull_bytes_total.with_label_values(&[app.name.as_str()]).inc_by(bytes);
+        self.fits(&details.platform, &host)?;
+        Ok(format!("{bytes} bytes in {took:.1} s"))
+    }
+
+    /// Asks the registry what the image runs on, then has the engine pull it. Returns the bytes transferred.
+    async fn fetch(&self, image: &ImageRef, host: &Platform) -> Result<(ImageDetails, u64), Halt> {
+        let (app, ports) = (self.executor.app, self.executor.ports);
+        let pull = |error: crate::ports::RegistryError| Halt::Failed(FailureReason::Pull, chain(&error));
+        let manifest = ports.registry.manifest(&app.image, &self.plan.digest).await.map_err(pull)?;
+        let known: Vec<&Platform> = manifest.platforms.iter().filter_map(|(platform, _)| platform.as_ref()).collect();
+        if !known.is_empty() && !known.iter().any(|platform| runs_on(platform, host)) {
+            return Err(wrong_platform(&known, host));
+        }
+        let auth = ports.registry.pull_auth(&app.image).await.map_err(pull)?;
+        let last = Mutex::new((Instant::now(), PullProgress::default()));
+        let progress = |progress: PullProgress| {
+            let mut last = last.lock().expect("no holder panics");
+            last.1 = progress;
+            if last.0.elapsed() >= PROGRESS {
+                last.0 = Instant::now();
+                self.executor.publish(EventKind::Pulling { swap: self.plan.swap.clone(), progress });
+            }
+        };
+        let details = ports.engine.pull(image, auth.as_ref(), &progress).await.map_err(|error| match error.kind {
+            EngineErrorKind::NotFound => Halt::Failed(FailureReason::Pull, chain(&error)),
+            _ => Halt::from(error),
+        })?;
+        let bytes = last.lock().expect("no holder panics").1.done;
+        Ok((details, bytes))
+    }
+
+    fn fits(&self, image: &Platform, host: &Platform) -> Result<(), Halt> {
+        if runs_on(image, host) { Ok(()) } else { Err(wrong_platform(&[image], host)) }
+    }
+
+    pub(super) async fn create(&mut self) -> Stepped {
+        let info = self.executor.ports.engine.info().await?;
+        let container = CreateContainer {
+            name: container_name(self.executor.app, self.plan.generation),
+            body: self.body(&info),
+            networks: further_networks(self.executor.app, info.api_version),
+        };
+        let name = container.name.clone();
+        self.candidate =
+            Some(self.executor.ports.engine.create(&container).await.map_err(|error| match error.kind {
+                EngineErrorKind::NotFound => Halt::Failed(FailureReason::Engine, chain(&error)),
+                _ => Halt::from(error),
+            })?);
+        Ok(name)
+    }
+
+    pub(super) async fn compare(&mut self) -> Stepped {
+        let engine = &self.executor.ports.engine;
+        let (container, inspected) = engine.inspect(self.candidate()?).await?;
+        let Some(image) = engine.image(&container.image_id).await? else {
+            return Err(Halt::Failed(FailureReason::Engine, format!("its image {} is gone", container.image_id)));
+        };
+        let found = differences(&self.body(&engine.info().await?), &inspected, &image.raw);
+        if found.is_empty() {
+            return Ok(String::new());
+        }
+        let list: Vec<String> = found.iter().map(ToString::to_string).collect();
+        Err(Halt::Failed(FailureReason::Differs, format!("it is not what was asked for: {}", list.join("; "))))
+    }
+
+    pub(super) async fn start(&mut self) -> Stepped {
+        let id = self.candidate()?;
+        match self.executor.ports.engine.start(id).await {
+            Ok(()) => Ok(String::new()),
+            Err(error) if error.kind == EngineErrorKind::Refused => {
+                Err(Halt::Failed(FailureReason::CannotStart, chain(&error)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn gate(&mut self) -> Stepped {
+        let timing = &self.executor.app.timing;
+        let first = self.inspect().await?;
+        // A container that is taken back into service was started long ago: its deadline counts from now.
+        let started = if first.restart_policy == "no" { first.started.unwrap_or_else(Utc::now) } else { Utc::now() };
+        let mut gate = Gate::new(timing, started, first.restart_count);
+        loop {
+            let container = self.inspect().await?;
+            let probe = match self.target(&container) {
+                Ok(target) => self.probe(&target).await,
+                Err(why) => Err(why),
+            };
+            match gate.sample(Utc::now(), &container, probe.as_ref().map_err(String::as_str)) {
+                Verdict::Wait => self.pause(timing.probe_interval).await?,
+                Verdict::Passed(note) => return Ok(note),
+                Verdict::Failed(reason, message) => return Err(Halt::Failed(reason, message)),
+            }
+        }
+    }
+
+    async fn probe(&self, target: &Target) -> Result<ProbeOutcome, String> {
+        let app = self.executor.app;
+        let probed = self.executor.ports.traffic.probe(target.addr, &app.probe, app.timing.probe_timeout).await;
+        probed.map_err(|error| chain(&error))
+    }
+
+    pub(super) async fn arm(&mut self) -> Stepped {
+        let (app, engine) = (self.executor.app, &self.executor.ports.engine);
+        let container = self.inspect().await?;
+        engine.set_restart_policy(&container.id, &restart_policy(app)).await?;
+        // A local tag keeps the image from a person's `docker image prune`; without it a rollback has to pull.
+        let tagged = engine.tag(&container.image_id, &local_repository(app), &local_tag(self.plan)).await;
+        if let Err(error) = tagged {
+            tracing::warn!(app = app.name.as_str(), "the image could not be tagged to be kept: {}", chain(&error));
+        }
+        Ok(String::new())
+    }
+
+    /// `repository@digest` of the candidate.
+    fn image(&self) -> ImageRef {
+        ImageRef::by_digest(&self.executor.app.image, &self.plan.digest)
+    }
+
+    fn body(&self, info: &EngineInfo) -> serde_json::Value {
+        let owned = Owned {
+            app: self.executor.app.name.clone(),
+            generation: self.plan.generation,
+            swap: self.plan.swap.clone(),
+            replaces: self.plan.serving.clone(),
+            digest: self.plan.digest.clone(),
+            spec: self.executor.spec.to_owned(),
+        };
+        create_body(self.executor.app, &self.image(), &owned, &self.executor.settings.owner, info.api_version)
+    }
+
+    /// Where a container listens: on its first network, or on the only one it has.
+    pub(super) fn target(&self, container: &Container) -> Result<Target, String> {
+        let primary = self.executor.app.container.networks.first();
+        let address = primary
+            .and_then(|name| container.addresses.get(name))
+            .or_else(|| container.addresses.values().next())
+            .ok_or_else(|| format!("it has no address on a network ({})", container.state.label()))?;
+        Ok(Target {
+            container: container.id.clone(),
+            addr: (*address, self.executor.app.port).into(),
+            generation: container.owned.generation,
+        })
+    }
+
+    /// How long something has taken, for a note.
+    pub(super) fn took(timer: Instant) -> String {
+        format!("{} ms", millis(timer.elapsed()))
+    }
+}
+
+/// The repository of the local tags that keep an app's images.
+pub(crate) fn local_repository(app: &crate::model::App) -> String {
+    format!("tagboat.local/{}", app.name)
+}
+
+/// The local tag of a generation.
+fn local_tag(plan: &crate::model::Plan) -> String {
+    format!("gen-{}", plan.generation)
+}
+
+fn wrong_platform(image: &[&Platform], host: &Platform) -> Halt {
+    let has: Vec<String> = image.iter().map(ToString::to_string).collect();
+    Halt::Failed(FailureReason::WrongPlatform, format!("image has {}, this host is {host}", has.join(", ")))
+}

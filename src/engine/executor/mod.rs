@@ -1,0 +1,186 @@
+//! Carries out a plan, step by step. There is nothing left to decide here: what to do next is in the plan, what
+//! to do after a failure is in `decide::undo`.
+//!
+//! A step that only waits may be interrupted by a shutdown; one that changes something is finished first. Either
+//! way the next start finds what is there and carries on.
+
+mod candidate;
+mod service;
+mod undoing;
+
+pub(super) use candidate::local_repository;
+
+use std::time::Duration;
+
+use chrono::Utc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{
+    App, Container, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, Plan, SeenSource, Stage, Step,
+};
+use crate::ports::{EngineError, EngineErrorKind};
+
+use super::bus::{Bus, is_swap};
+use super::journal::Journal;
+use super::observer::chain;
+use super::{Ports, Settings};
+
+/// Between two looks at a container that is being gated, baked or drained.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Everything a swap works with.
+pub(super) struct Executor<'a> {
+    pub(super) app: &'a App,
+    pub(super) spec: &'a str,
+    pub(super) ports: &'a Ports,
+    pub(super) settings: &'a Settings,
+    pub(super) bus: &'a Bus,
+    pub(super) shutdown: &'a CancellationToken,
+    /// Told the stage under way.
+    pub(super) on_stage: &'a (dyn Fn(Option<Stage>) + Send + Sync),
+}
+
+/// How a plan ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Everything is done.
+    Succeeded,
+    /// It failed and was undone as far as it can be.
+    Failed,
+    /// The agent is ending; the next start carries on.
+    Interrupted,
+}
+
+/// Why a step did not finish.
+enum Halt {
+    Interrupted,
+    Failed(FailureReason, String),
+}
+
+type Stepped = Result<String, Halt>;
+
+/// A plan under way.
+struct Swap<'a> {
+    executor: &'a Executor<'a>,
+    plan: &'a Plan,
+    candidate: Option<ContainerId>,
+}
+
+impl Executor<'_> {
+    /// Carries out `plan`.
+    pub(super) async fn execute(&self, plan: &Plan, source: SeenSource, reason: Option<&str>) -> Ended {
+        let mut journal = Journal::open(&*self.ports.store, &self.app.name, plan, source, reason);
+        let started = Instant::now();
+        if is_swap(plan.reason) {
+            self.publish(EventKind::SwapStarted {
+                swap: plan.swap.clone(),
+                reason: plan.reason,
+                digest: plan.digest.clone(),
+                generation: plan.generation,
+            });
+        }
+        let mut swap = Swap { executor: self, plan, candidate: plan.candidate.clone() };
+        for step in &plan.steps {
+            let stage = step.stage();
+            journal.begin(stage);
+            (self.on_stage)(Some(stage));
+            self.publish(EventKind::StageStarted { swap: plan.swap.clone(), stage });
+            let timer = Instant::now();
+            let stepped = swap.step(step).await;
+            let millis = millis(timer.elapsed());
+            match stepped {
+                Ok(note) => {
+                    journal.end(millis, &note);
+                    self.publish(EventKind::StageFinished { swap: plan.swap.clone(), stage, millis, note });
+                }
+                Err(Halt::Interrupted) => return Ended::Interrupted,
+                Err(Halt::Failed(reason, message)) => {
+                    journal.end(millis, &message);
+                    journal.close(swap.fail(stage, reason, message).await);
+                    (self.on_stage)(None);
+                    return Ended::Failed;
+                }
+            }
+        }
+        (self.on_stage)(None);
+        journal.close(DeploymentResult::Succeeded);
+        self.succeeded(plan, millis(started.elapsed()));
+        Ended::Succeeded
+    }
+
+    fn succeeded(&self, plan: &Plan, millis: u64) {
+        if let Err(error) = self.ports.store.put_attempts(&self.app.name, None) {
+            tracing::warn!(app = self.app.name.as_str(), error = &error as &dyn std::error::Error, "{error}");
+        }
+        self.publish(EventKind::SwapSucceeded {
+            swap: plan.swap.clone(),
+            reason: plan.reason,
+            digest: plan.digest.clone(),
+            millis,
+        });
+    }
+
+    fn publish(&self, kind: EventKind) {
+        self.bus.publish(Utc::now(), &self.app.name, kind);
+    }
+}
+
+impl Swap<'_> {
+    async fn step(&mut self, step: &Step) -> Stepped {
+        match step {
+            Step::Pull => self.pull().await,
+            Step::Create => self.create().await,
+            Step::Compare => self.compare().await,
+            Step::Start => self.start().await,
+            Step::Gate => self.gate().await,
+            Step::Arm => self.arm().await,
+            Step::Switch { expect } => self.switch(*expect).await,
+            Step::Bake { until } => self.bake(*until).await,
+            Step::Drain { containers } => self.drain(containers).await,
+            Step::Stop { containers } => self.stop(containers).await,
+            Step::Retire { containers } => self.retire(containers).await,
+        }
+    }
+
+    /// The candidate's id; a plan that lacks one is a bug of the planner, reported as a failure and not a panic.
+    fn candidate(&self) -> Result<&ContainerId, Halt> {
+        self.candidate
+            .as_ref()
+            .ok_or_else(|| Halt::Failed(FailureReason::CandidateGone, "the plan has no candidate".to_owned()))
+    }
+
+    /// The candidate as it is now.
+    async fn inspect(&self) -> Result<Container, Halt> {
+        let id = self.candidate()?;
+        self.executor.ports.engine.inspect(id).await.map(|(container, _)| container).map_err(Halt::from)
+    }
+
+    /// Waits a moment, unless the agent ends.
+    async fn pause(&self, duration: Duration) -> Result<(), Halt> {
+        tokio::select! {
+            () = tokio::time::sleep(duration) => Ok(()),
+            () = self.executor.shutdown.cancelled() => Err(Halt::Interrupted),
+        }
+    }
+
+    fn failure(&self, stage: Stage, reason: FailureReason, message: String, log_tail: Vec<String>) -> Failure {
+        Failure { stage, reason, message, log_tail }
+    }
+}
+
+impl From<EngineError> for Halt {
+    fn from(error: EngineError) -> Self {
+        let reason = match error.kind {
+            EngineErrorKind::NotFound => FailureReason::CandidateGone,
+            EngineErrorKind::Pull => FailureReason::Pull,
+            _ => FailureReason::Engine,
+        };
+        Self::Failed(reason, chain(&error))
+    }
+}
+
+/// Milliseconds of a duration; the history does not outlive the year 584,556,019.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,199 @@
+//! The steps from the switch on: traffic moves, and the old version goes.
+
+use chrono::Utc;
+use tokio::time::{Duration, Instant};
+
+use crate::decide::gate::{Bake, Verdict};
+use crate::decide::retention::superseded;
+use crate::model::{
+    AppSwitch, Container, ContainerId, FailureReason, InFlight, Target, TargetCounters, Time, TrafficStats,
+};
+use crate::ports::TrafficError;
+
+use super::candidate::local_repository;
+use super::{Halt, LOOK, Stepped, Swap, chain};
+
+/// A proxy that does not answer is waited for so long: it is restarted within a second.
+const SWITCH_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is cut at the deadline is spread over so long, so that clients do not come back all at once.
+const CUT_OVER: Duration = Duration::from_secs(5);
+
+impl Swap<'_> {
+    pub(super) async fn switch(&mut self, expect: u64) -> Stepped {
+        let container = self.inspect().await?;
+        if !container.is_running() {
+            let message = format!("it {} just before the switch", container.state.label());
+            return Err(Halt::Failed(FailureReason::Exited, message));
+        }
+        let to = self.target(&container).map_err(|why| Halt::Failed(FailureReason::Engine, why))?;
+        let timer = Instant::now();
+        self.move_traffic(expect, to).await?;
+        let now = Utc::now().timestamp();
+        let name = self.executor.app.name.as_str();
+        self.executor.ports.metrics.last_change_timestamp_seconds.with_label_values(&[name]).set(now);
+        Ok(Self::took(timer))
+    }
+
+    /// Compare-and-set, until the proxy has either done it or refused it. An attempt whose answer was lost may
+    /// have been carried out, so the table is read before it is repeated.
+    pub(super) async fn move_traffic(&self, expect: u64, to: Target) -> Result<(), Halt> {
+        let deadline = Instant::now() + SWITCH_PATIENCE;
+        let change = AppSwitch { app: self.executor.app.name.clone(), expect, to: vec![to.clone()] };
+        loop {
+            let error = match self.executor.ports.traffic.switch(std::slice::from_ref(&change)).await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            if self.serves(&to).await == Some(true) {
+                return Ok(());
+            }
+            let again = matches!(error, TrafficError::Unreachable { .. }) && Instant::now() < deadline;
+            if !again {
+                return Err(Halt::Failed(FailureReason::Traffic, chain(&error)));
+            }
+            self.pause(LOOK).await?;
+        }
+    }
+
+    /// Whether new requests go to `target`; `None` when the proxy does not answer.
+    pub(super) async fn serves(&self, target: &Target) -> Option<bool> {
+        let table = self.executor.ports.traffic.table().await.ok()?;
+        Some(table.apps.get(&self.executor.app.name).is_some_and(|entry| entry.active.contains(target)))
+    }
+
+    pub(super) async fn bake(&mut self, until: Option<Time>) -> Stepped {
+        let until = until.unwrap_or_else(|| Utc::now() + self.executor.app.timing.bake);
+        let first = self.inspect().await?;
+        let stats = self.executor.ports.traffic.stats().await.unwrap_or_default();
+        let old = self.plan.fallback.as_ref().and_then(|id| counted(&stats, id)).unwrap_or_default();
+        let bake = Bake::new(until, first.started.unwrap_or_else(Utc::now), first.restart_count, &old);
+        loop {
+            let container = self.baking().await?;
+            let stats = self.executor.ports.traffic.stats().await.unwrap_or_default();
+            match bake.sample(Utc::now(), &container, counted(&stats, &container.id).as_ref()) {
+                Verdict::Wait => self.pause(LOOK).await?,
+                Verdict::Passed(note) => return Ok(note),
+                Verdict::Failed(reason, message) => return Err(Halt::Failed(reason, message)),
+            }
+        }
+    }
+
+    /// The new version during the bake. Its removal is as much a failure as its end; an engine that does not
+    /// answer is not, and is asked again.
+    async fn baking(&self) -> Result<Container, Halt> {
+        let deadline = Instant::now() + SWITCH_PATIENCE;
+        loop {
+            match self.inspect().await {
+                Err(Halt::Failed(FailureReason::CandidateGone, _)) => {
+                    return Err(Halt::Failed(FailureReason::CandidateGone, "somebody removed it".to_owned()));
+                }
+                Err(Halt::Failed(..)) if Instant::now() < deadline => self.pause(LOOK).await?,
+                other => return other,
+            }
+        }
+    }
+
+    pub(super) async fn drain(&mut self, containers: &[ContainerId]) -> Stepped {
+        let mut notes = Vec::new();
+        for id in containers {
+            notes.push(self.drain_one(id).await?);
+        }
+        Ok(notes.join(", "))
+    }
+
+    /// Waits for what is in flight by count; requests and streams have deadlines of their own.
+    pub(super) async fn drain_one(&self, id: &ContainerId) -> Stepped {
+        let timing = &self.executor.app.timing;
+        let begun = Instant::now();
+        let mut left = InFlight::default();
+        loop {
+            match self.executor.ports.traffic.in_flight(id).await {
+                Ok(count) => left = count,
+                // Not knowing is not zero: wait on, until the deadline for requests.
+                Err(_) if begun.elapsed() < timing.drain => {
+                    self.pause(LOOK).await?;
+                    continue;
+                }
+                Err(_) => {}
+            }
+            let requests = left.requests > 0 && begun.elapsed() < timing.drain;
+            let streams = left.streams > 0 && begun.elapsed() < timing.drain_streams;
+            if !requests && !streams {
+                break;
+            }
+            self.pause(Duration::from_millis(50)).await?;
+        }
+        if left == InFlight::default() {
+            return Ok(format!("nothing in flight after {}", Self::took(begun)));
+        }
+        let InFlight { requests, streams } = left;
+        let note = format!("{requests} requests and {streams} streams were cut at the deadline");
+        if let Err(error) = self.executor.ports.traffic.cut(id, CUT_OVER).await {
+            tracing::warn!(app = self.executor.app.name.as_str(), "could not cut them: {}", chain(&error));
+        }
+        self.pause(CUT_OVER).await?;
+        Ok(note)
+    }
+
+    pub(super) async fn stop(&mut self, containers: &[ContainerId]) -> Stepped {
+        for id in containers {
+            self.stop_one(id).await?;
+        }
+        Ok(String::new())
+    }
+
+    /// Stops a container for good: without its restart policy, so that a restart of the daemon leaves it be.
+    pub(super) async fn stop_one(&self, id: &ContainerId) -> Result<(), Halt> {
+        let engine = &self.executor.ports.engine;
+        let never = serde_json::json!({"Name": "no"});
+        match engine.set_restart_policy(id, &never).await {
+            Err(error) if error.kind == crate::ports::EngineErrorKind::NotFound => return Ok(()),
+            other => other?,
+        }
+        engine.stop(id).await?;
+        Ok(())
+    }
+
+    pub(super) async fn retire(&mut self, containers: &[ContainerId]) -> Stepped {
+        for id in containers {
+            self.executor.ports.engine.remove(id).await?;
+        }
+        if let Err(error) = self.prune().await {
+            let app = self.executor.app.name.as_str();
+            tracing::warn!(app, "images that are no longer kept could not be removed: {}", chain(&error));
+        }
+        Ok(String::new())
+    }
+
+    /// Removes the images of generations beyond `keep`. An image that a container uses or that has another name
+    /// stays: the engine refuses, and that is right.
+    async fn prune(&self) -> Result<(), crate::ports::EngineError> {
+        let (app, engine) = (self.executor.app, &self.executor.ports.engine);
+        let repository = local_repository(app);
+        let tagged = engine.tagged(&repository).await?;
+        for gone in superseded(&tagged, app.keep) {
+            engine.remove_image(&format!("{repository}:{}", gone.tag)).await?;
+            for name in &gone.names {
+                if let Err(error) = engine.remove_image(name).await {
+                    tracing::debug!(app = app.name.as_str(), image = name, "kept: {}", chain(&error));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What every proxy process together has counted for a container.
+fn counted(stats: &[TrafficStats], id: &ContainerId) -> Option<TargetCounters> {
+    let of_each = stats.iter().filter_map(|process| process.targets.get(id));
+    of_each.fold(None, |sum: Option<TargetCounters>, each| {
+        let mut sum = sum.unwrap_or_default();
+        sum.requests += each.requests;
+        sum.server_errors += each.server_errors;
+        sum.transport_errors += each.transport_errors;
+        sum.in_flight.requests += each.in_flight.requests;
+        sum.in_flight.streams += each.in_flight.streams;
+        Some(sum)
+    })
+}

@@ -1,0 +1,134 @@
+//! After a failure: remember it, move the traffic back if it had moved, and put the candidate aside.
+//!
+//! The order matters for a crash in between: first the digest is quarantined, so that the next start does not try
+//! it again, then the traffic goes back, and only a candidate that provably gets no request is stopped.
+
+use chrono::Utc;
+use tokio::time::Instant;
+
+use crate::decide::backoff::retry_after;
+use crate::decide::container::failed_name;
+use crate::decide::undo::{Undo, quarantines, undo};
+use crate::model::{Attempts, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, Quarantine, Stage};
+
+use super::{Halt, Swap, chain};
+
+/// Lines of a failed candidate's output that are kept as evidence.
+const LOG_LINES: usize = 50;
+
+impl Swap<'_> {
+    /// Undoes what can be undone and says how the deployment ended.
+    pub(super) async fn fail(&mut self, stage: Stage, reason: FailureReason, message: String) -> DeploymentResult {
+        let log_tail = match &self.candidate {
+            Some(id) => self.executor.ports.engine.logs(id, LOG_LINES).await.unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let failure = self.failure(stage, reason, message, log_tail);
+        let quarantined = quarantines(self.plan, stage, reason);
+        self.remember(&failure, quarantined);
+        let rolled_back = match undo(self.plan, stage) {
+            Undo::Leave => false,
+            Undo::Abandon => {
+                self.abandon().await;
+                false
+            }
+            Undo::Revert => self.revert().await,
+        };
+        self.executor.publish(EventKind::SwapFailed {
+            swap: self.plan.swap.clone(),
+            digest: self.plan.digest.clone(),
+            failure: failure.clone(),
+            rolled_back,
+            quarantined,
+        });
+        if rolled_back { DeploymentResult::RolledBack { failure } } else { DeploymentResult::Failed { failure } }
+    }
+
+    fn remember(&self, failure: &Failure, quarantined: bool) {
+        let (app, store) = (&self.executor.app.name, &self.executor.ports.store);
+        let now = Utc::now();
+        let written = if quarantined {
+            store.put_quarantine(
+                app,
+                &Quarantine {
+                    digest: self.plan.digest.clone(),
+                    at: now,
+                    failure: failure.clone(),
+                    spec: Some(self.executor.spec.to_owned()),
+                    swap: Some(self.plan.swap.clone()),
+                },
+            )
+        } else {
+            let before = store.attempts(app).ok().flatten().filter(|a| a.digest == self.plan.digest);
+            let count = before.map_or(0, |a| a.count) + 1;
+            let wait = retry_after(count, rand::random());
+            store.put_attempts(
+                app,
+                Some(&Attempts {
+                    digest: self.plan.digest.clone(),
+                    count,
+                    not_before: now + wait,
+                    failure: failure.clone(),
+                }),
+            )
+        };
+        if let Err(error) = written {
+            tracing::error!(app = app.as_str(), "the failure is not remembered over a restart: {}", chain(&error));
+        }
+    }
+
+    /// Stops the candidate and keeps it under a name that says that it failed.
+    async fn abandon(&self) {
+        let Some(id) = &self.candidate else { return };
+        if !self.gets_no_request(id).await {
+            // The next look decides by what the proxy says then.
+            return;
+        }
+        let name = failed_name(self.executor.app, self.plan.generation);
+        let put_aside = async {
+            self.stop_one(id).await?;
+            self.executor.ports.engine.rename(id, &name).await.map_err(Halt::from)
+        };
+        if let Err(Halt::Failed(_, message)) = put_aside.await {
+            tracing::warn!(app = self.executor.app.name.as_str(), "the failed candidate is still there: {message}");
+        }
+    }
+
+    /// True when the proxy has said that the container is not active.
+    async fn gets_no_request(&self, id: &ContainerId) -> bool {
+        let Ok(table) = self.executor.ports.traffic.table().await else { return false };
+        let entry = table.apps.get(&self.executor.app.name);
+        entry.is_none_or(|entry| entry.active.iter().all(|target| target.container != *id))
+    }
+
+    /// Moves the traffic back. Returns whether it is back.
+    async fn revert(&self) -> bool {
+        let moved = self.back().await;
+        if let Err(Halt::Failed(_, message)) = &moved {
+            let app = self.executor.app.name.as_str();
+            tracing::error!(app, "the traffic could not be moved back to the old version: {message}");
+        }
+        if moved.is_err() {
+            return false;
+        }
+        if let Some(id) = &self.candidate {
+            // A shutdown in the middle leaves the rest to the next start.
+            let _ = self.drain_one(id).await;
+        }
+        self.abandon().await;
+        true
+    }
+
+    async fn back(&self) -> Result<(), Halt> {
+        let timer = Instant::now();
+        let traffic = |message: String| Halt::Failed(FailureReason::Traffic, message);
+        let fallback = self.plan.fallback.as_ref().ok_or_else(|| traffic("there is no old version".to_owned()))?;
+        let (container, _) = self.executor.ports.engine.inspect(fallback).await?;
+        let target = self.target(&container).map_err(traffic)?;
+        let table = self.executor.ports.traffic.table().await.map_err(|error| traffic(chain(&error)))?;
+        let revision = table.apps.get(&self.executor.app.name).map_or(0, |entry| entry.revision);
+        self.move_traffic(revision, target).await?;
+        tracing::info!(app = self.executor.app.name.as_str(), "traffic switched back in {}", Self::took(timer));
+        Ok(())
+    }
+}

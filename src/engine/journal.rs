@@ -1,0 +1,86 @@
+//! The history entry of the swap under way. It is memory, not truth: a store that fails is warned about once a
+//! swap and never fails the swap.
+
+use chrono::Utc;
+
+use crate::model::{AppName, Deployment, DeploymentResult, Plan, SeenSource, Stage, StepRecord};
+use crate::ports::Store;
+
+/// Writes one deployment as it goes.
+pub(super) struct Journal<'a> {
+    store: &'a dyn Store,
+    app: &'a AppName,
+    deployment: Option<Deployment>,
+    complained: bool,
+}
+
+impl<'a> Journal<'a> {
+    /// Opens the entry, or continues that of an earlier run. Plans that change no version have none.
+    pub(super) fn open(
+        store: &'a dyn Store,
+        app: &'a AppName,
+        plan: &Plan,
+        source: SeenSource,
+        reason: Option<&str>,
+    ) -> Self {
+        let mut journal = Self { store, app, deployment: None, complained: false };
+        if !super::bus::is_swap(plan.reason) {
+            return journal;
+        }
+        let earlier = store.deployment(app, &plan.swap).ok().flatten();
+        let mut deployment = earlier.unwrap_or_else(|| Deployment {
+            id: plan.swap.clone(),
+            generation: plan.generation,
+            digest: plan.digest.clone(),
+            previous: plan.previous.clone(),
+            source,
+            reason: reason.map_or_else(|| plan.reason.label().to_owned(), ToOwned::to_owned),
+            strategy: plan.strategy.label().to_owned(),
+            started: Utc::now(),
+            finished: None,
+            result: DeploymentResult::Running,
+            steps: Vec::new(),
+        });
+        deployment.result = DeploymentResult::Running;
+        deployment.finished = None;
+        journal.deployment = Some(deployment);
+        journal.write();
+        journal
+    }
+
+    /// A stage begins; recorded before its side effect.
+    pub(super) fn begin(&mut self, stage: Stage) {
+        if let Some(deployment) = &mut self.deployment {
+            deployment.steps.push(StepRecord { stage, started: Utc::now(), millis: None, note: String::new() });
+        }
+        self.write();
+    }
+
+    /// The stage that began last ended.
+    pub(super) fn end(&mut self, millis: u64, note: &str) {
+        if let Some(step) = self.deployment.as_mut().and_then(|d| d.steps.last_mut()) {
+            step.millis = Some(millis);
+            note.clone_into(&mut step.note);
+        }
+    }
+
+    /// The swap ended.
+    pub(super) fn close(&mut self, result: DeploymentResult) {
+        if let Some(deployment) = &mut self.deployment {
+            deployment.finished = Some(Utc::now());
+            deployment.result = result;
+        }
+        self.write();
+    }
+
+    fn write(&mut self) {
+        let Some(deployment) = &self.deployment else { return };
+        if let Err(error) = self.store.put_deployment(self.app, deployment)
+            && !self.complained
+        {
+            self.complained = true;
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(app = self.app.as_str(), error, "the history of this swap is incomplete: {error}");
+        }
+    }
+}

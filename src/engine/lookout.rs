@@ -1,0 +1,109 @@
+//! Watches what changes without being asked: containers, and whether the proxy has the routes it should have.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::RouteSet;
+
+use super::Ports;
+use super::handle::Shared;
+use super::observer::chain;
+
+/// Between two looks at the proxy's routes; a new proxy has its table from disk, so this only mends.
+const ROUTES: Duration = Duration::from_secs(2);
+
+/// Waits before the event stream is opened again.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+/// Follows the engine's events for ever. After a gap every app looks at its containers, because what happened
+/// meanwhile was not heard.
+pub(super) async fn containers(ports: Ports, shared: Arc<Shared>, shutdown: CancellationToken) {
+    let mut silent = false;
+    loop {
+        let opened = tokio::select! {
+            opened = ports.engine.events() => opened,
+            () = shutdown.cancelled() => return,
+        };
+        match opened {
+            Ok(mut events) => {
+                if silent {
+                    tracing::info!("the container engine answers again");
+                }
+                silent = false;
+                nudge_all(&shared);
+                loop {
+                    let event = tokio::select! {
+                        event = events.next() => event,
+                        () = shutdown.cancelled() => return,
+                    };
+                    let Some(event) = event else { break };
+                    let slots = shared.slots.read().expect("no holder panics");
+                    if let Some(slot) = slots.get(&event.app) {
+                        slot.nudge.notify_one();
+                    }
+                }
+            }
+            Err(error) if !silent => {
+                silent = true;
+                tracing::error!("the container engine can't be watched: {}", chain(&error));
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RECONNECT) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Keeps the proxy's routes as configured, over restarts and new generations of it.
+pub(super) async fn routes(ports: Ports, shared: Arc<Shared>, shutdown: CancellationToken) {
+    let mut silent = false;
+    loop {
+        match mend(&ports, &shared).await {
+            Ok(changed) => {
+                if silent || changed {
+                    nudge_all(&shared);
+                }
+                silent = false;
+            }
+            Err(error) if !silent => {
+                silent = true;
+                tracing::warn!("the routes can't be set: {}", chain(&error));
+            }
+            Err(_) => {}
+        }
+        ports.metrics.proxy_up.with_label_values(&[] as &[&str]).set(i64::from(!silent));
+        tokio::select! {
+            () = tokio::time::sleep(if silent { RECONNECT / 4 } else { ROUTES }) => {}
+            () = shared.rerouted.notified() => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Returns whether anything had to be changed.
+async fn mend(ports: &Ports, shared: &Shared) -> Result<bool, crate::ports::TrafficError> {
+    let table = ports.traffic.table().await?;
+    let wanted: Vec<RouteSet> = {
+        let slots = shared.slots.read().expect("no holder panics");
+        let set = |slot: &super::handle::Slot| RouteSet { app: slot.app.name.clone(), routes: slot.app.routes.clone() };
+        slots.values().map(set).collect()
+    };
+    let same = table.apps.len() == wanted.len()
+        && wanted.iter().all(|set| table.apps.get(&set.app).is_some_and(|entry| entry.routes == set.routes));
+    if same {
+        return Ok(false);
+    }
+    ports.traffic.set_routes(&wanted).await?;
+    tracing::info!(apps = wanted.len(), "routes set");
+    Ok(true)
+}
+
+fn nudge_all(shared: &Shared) {
+    let slots = shared.slots.read().expect("no holder panics");
+    slots.values().for_each(|slot| slot.nudge.notify_one());
+}
