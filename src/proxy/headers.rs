@@ -1,0 +1,146 @@
+//! What a proxy must do to a message's headers (RFC 9110 7.6, RFC 7239).
+
+use std::net::IpAddr;
+
+use http::header::{CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Concern one connection and are not passed on.
+const HOP_BY_HOP: [HeaderName; 8] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, TE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION];
+
+/// The protocol that a message asks to change to, if it does.
+pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let asks = tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
+    if asks { headers.get(UPGRADE).cloned() } else { None }
+}
+
+/// Makes a request fit to be passed on.
+pub(super) fn prepare_request(headers: &mut HeaderMap, client: IpAddr) {
+    let upgrade = upgrade(headers);
+    let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
+    drop_hop_by_hop(headers);
+    // Whoever sent it gets its 100 when the body is first asked for; the target need not be waited for.
+    headers.remove(EXPECT);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    restore_upgrade(headers, upgrade);
+    forwarded(headers, client);
+}
+
+/// Makes an answer fit to be passed on.
+pub(super) fn prepare_response(headers: &mut HeaderMap, switching: bool) {
+    let upgrade = if switching { upgrade(headers) } else { None };
+    drop_hop_by_hop(headers);
+    restore_upgrade(headers, upgrade);
+}
+
+fn restore_upgrade(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
+    if let Some(protocol) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+    }
+}
+
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = tokens(headers, &CONNECTION).filter_map(|token| token.parse().ok()).collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Says for whom the request is passed on; what earlier proxies said stays in front.
+fn forwarded(headers: &mut HeaderMap, client: IpAddr) {
+    let host = headers.get(HOST).cloned();
+    let client = client.to_canonical();
+    append(headers, &X_FORWARDED_FOR, &client.to_string());
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    let node = if client.is_ipv6() { format!("\"[{client}]\"") } else { client.to_string() };
+    let mut element = format!("for={node};proto=http");
+    if let Some(host) = host {
+        if let Ok(text) = host.to_str()
+            && !text.contains(['"', '\\'])
+        {
+            element.push_str(&format!(";host=\"{text}\""));
+        }
+        if !headers.contains_key(X_FORWARDED_HOST) {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
+    }
+    append(headers, &FORWARDED, &element);
+}
+
+fn append(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
+    let earlier: Vec<&str> = headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect();
+    let joined = if earlier.is_empty() { value.to_owned() } else { format!("{}, {value}", earlier.join(", ")) };
+    if let Ok(value) = HeaderValue::from_str(&joined) {
+        headers.insert(name, value);
+    }
+}
+
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        lines.iter().map(|(k, v)| (k.parse::<HeaderName>().unwrap(), v.parse::<HeaderValue>().unwrap())).collect()
+    }
+
+    #[test]
+    fn headers_of_the_connection_are_dropped_with_those_it_names() {
+        let mut map = headers(&[
+            ("connection", "close, X-Private"),
+            ("x-private", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("te", "trailers, gzip"),
+            ("x-public", "1"),
+        ]);
+        prepare_request(&mut map, "10.0.0.9".parse().unwrap());
+        assert!(!map.contains_key("x-private") && !map.contains_key("connection") && !map.contains_key("keep-alive"));
+        assert_eq!(map["x-public"], "1");
+        assert_eq!(map["te"], "trailers");
+    }
+
+    #[test]
+    fn an_upgrade_survives_and_the_client_is_named() {
+        let mut map = headers(&[
+            ("host", "shop.example"),
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "websocket"),
+            ("x-forwarded-for", "1.2.3.4"),
+        ]);
+        prepare_request(&mut map, "::ffff:10.0.0.9".parse().unwrap());
+        assert_eq!(map["upgrade"], "websocket");
+        assert_eq!(map["x-forwarded-for"], "1.2.3.4, 10.0.0.9");
+        assert_eq!(map["forwarded"], "for=10.0.0.9;proto=http;host=\"shop.example\"");
+        assert_eq!(map["x-forwarded-host"], "shop.example");
+    }
+
+    #[test]
+    fn an_ipv6_client_is_quoted() {
+        let mut map = HeaderMap::new();
+        prepare_request(&mut map, "2001:db8::1".parse().unwrap());
+        assert_eq!(map["forwarded"], "for=\"[2001:db8::1]\";proto=http");
+    }
+}

@@ -1,0 +1,86 @@
+//! Accepts connections and serves HTTP/1.1 on them.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::model::ListenAddr;
+
+use super::forward::handle;
+use super::plane::Plane;
+
+/// A request's head must arrive within this time.
+const HEAD: Duration = Duration::from_secs(30);
+
+/// Waits after an accept error such as too many open files: the cause does not go away in a microsecond.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// When the process ends: first no more connections, later no more idle ones.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ending {
+    pub(super) accept: CancellationToken,
+    pub(super) idle: CancellationToken,
+}
+
+/// Accepts until told otherwise. The socket itself lives on in the supervisor: what waits in its queue is taken by
+/// the next proxy.
+pub(super) async fn accept(
+    plane: Arc<Plane>,
+    name: ListenAddr,
+    listener: TcpListener,
+    connections: TaskTracker,
+    ending: Ending,
+) {
+    let name = Arc::new(name);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = ending.accept.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(connection(plane.clone(), name.clone(), stream, ending.idle.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(listener = %name, %error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(plane: Arc<Plane>, listener: Arc<ListenAddr>, stream: TcpStream, idle: CancellationToken) {
+    let Ok(peer) = stream.peer_addr() else { return };
+    // Without it small answers wait for the client's delayed acknowledgement; a socket that can't have it still works.
+    let _ = stream.set_nodelay(true);
+    plane.connections.fetch_add(1, Ordering::Relaxed);
+    let service = {
+        let plane = plane.clone();
+        service_fn(move |request| {
+            let (plane, listener) = (plane.clone(), listener.clone());
+            async move { handle(&plane, &listener, peer.ip(), request).await }
+        })
+    };
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).preserve_header_case(true);
+    let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = idle.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::trace!(%error, "a client connection broke off");
+    }
+    plane.connections.fetch_sub(1, Ordering::Relaxed);
+}

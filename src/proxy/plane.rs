@@ -1,0 +1,266 @@
+//! The data plane's state: what the hot path reads, and how a change of the table is put in force.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+
+use arc_swap::ArcSwap;
+use chrono::Utc;
+use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
+
+use crate::model::{
+    AppEntry, AppName, AppSwitch, ContainerId, InFlight, RouteSet, SwitchAck, Table, Target, TrafficStats,
+};
+
+use super::control::Response;
+use super::router::Router;
+use super::stats::AppStats;
+use super::table::TableFile;
+use super::target::{Claim, Upstream};
+
+/// How often a request looks for a target before it gives up; more than once only while a switch is in progress.
+const LOOKS: usize = 64;
+
+/// An app as the hot path sees it.
+#[derive(Debug, Default)]
+pub(super) struct AppRuntime {
+    active: ArcSwap<Vec<Arc<Upstream>>>,
+    turn: AtomicUsize,
+    pub(super) stats: AppStats,
+}
+
+impl AppRuntime {
+    /// Holds the target with the least under way, in turn among equals; not `avoid` if there is another.
+    pub(super) fn claim(&self, avoid: Option<&ContainerId>) -> Option<Claim> {
+        for _ in 0..LOOKS {
+            let active = self.active.load();
+            let claim = match active.as_slice() {
+                [] => return None,
+                [only] => Claim::on(only),
+                several => Claim::on(self.choose(several, avoid)?),
+            };
+            // A refusal means that a switch has just replaced what was loaded: load again.
+            if claim.is_some() {
+                return claim;
+            }
+            std::hint::spin_loop();
+        }
+        None
+    }
+
+    fn choose<'a>(&self, several: &'a [Arc<Upstream>], avoid: Option<&ContainerId>) -> Option<&'a Arc<Upstream>> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let load = |upstream: &Upstream| {
+            let InFlight { requests, streams } = upstream.in_flight();
+            requests + streams
+        };
+        let in_turn = several.iter().cycle().skip(turn % several.len()).take(several.len());
+        in_turn.filter(|upstream| Some(&upstream.container) != avoid).min_by_key(|upstream| load(upstream))
+    }
+}
+
+/// What only the control socket changes.
+#[derive(Debug)]
+struct State {
+    table: Table,
+    file: TableFile,
+    apps: BTreeMap<AppName, Arc<AppRuntime>>,
+}
+
+/// The data plane.
+#[derive(Debug)]
+pub(super) struct Plane {
+    pub(super) router: ArcSwap<Router<AppRuntime>>,
+    state: Mutex<State>,
+    upstreams: RwLock<HashMap<ContainerId, Arc<Upstream>>>,
+    pub(super) tunnels: TaskTracker,
+    pub(super) retiring: AtomicBool,
+    pub(super) connections: AtomicU64,
+    pub(super) unrouted: AtomicU64,
+    instance: String,
+}
+
+impl Plane {
+    /// Loads the table and puts it in force.
+    pub(super) fn load(state_dir: &Path) -> Self {
+        let (file, table) = TableFile::load(state_dir);
+        let plane = Self {
+            router: ArcSwap::from_pointee(Router::default()),
+            state: Mutex::new(State { table: Table::default(), file, apps: BTreeMap::new() }),
+            upstreams: RwLock::new(HashMap::new()),
+            tunnels: TaskTracker::new(),
+            retiring: AtomicBool::new(false),
+            connections: AtomicU64::new(0),
+            unrouted: AtomicU64::new(0),
+            instance: format!("{:016x}", rand::random::<u64>()),
+        };
+        let mut state = plane.state.try_lock().expect("nobody else has it yet");
+        state.table = table;
+        plane.enforce(&mut state);
+        drop(state);
+        plane
+    }
+
+    pub(super) async fn table(&self) -> Table {
+        self.state.lock().await.table.clone()
+    }
+
+    pub(super) async fn set_routes(&self, sets: Vec<RouteSet>) -> Response {
+        let mut state = self.state.lock().await;
+        let mut table = state.table.clone();
+        let fresh =
+            || AppEntry { revision: 0, routes: Vec::new(), active: vec![], previous: vec![], since: Utc::now() };
+        table.apps = sets
+            .into_iter()
+            .map(|set| {
+                let entry = state.table.apps.get(&set.app).cloned().unwrap_or_else(fresh);
+                (set.app, AppEntry { routes: set.routes, ..entry })
+            })
+            .collect();
+        self.commit(&mut state, table).await.err().unwrap_or(Response::Done)
+    }
+
+    /// Compare-and-set of several apps: all or none.
+    pub(super) async fn switch(&self, changes: Vec<AppSwitch>) -> Response {
+        for target in changes.iter().flat_map(|change| &change.to) {
+            if let Err(error) = super::pool::connect(target.addr).await {
+                let container = target.container.short();
+                return Response::Refused {
+                    message: format!("{container} at {} can't be reached: {error}", target.addr),
+                };
+            }
+        }
+        let mut state = self.state.lock().await;
+        let mut table = state.table.clone();
+        let mut revisions = BTreeMap::new();
+        for change in changes {
+            let entry = table.apps.entry(change.app.clone()).or_insert_with(|| AppEntry {
+                revision: 0,
+                routes: Vec::new(),
+                active: Vec::new(),
+                previous: Vec::new(),
+                since: Utc::now(),
+            });
+            if entry.revision != change.expect {
+                return Response::Conflict { app: change.app, expected: change.expect, found: entry.revision };
+            }
+            entry.revision += 1;
+            entry.previous = std::mem::replace(&mut entry.active, change.to);
+            entry.since = Utc::now();
+            revisions.insert(change.app, entry.revision);
+        }
+        match self.commit(&mut state, table).await {
+            Ok(()) => Response::Switched { ack: SwitchAck { generation: state.table.generation, revisions } },
+            Err(refused) => refused,
+        }
+    }
+
+    pub(super) async fn readdress(
+        &self,
+        app: &AppName,
+        container: &ContainerId,
+        addr: std::net::SocketAddr,
+    ) -> Response {
+        let mut state = self.state.lock().await;
+        let mut table = state.table.clone();
+        let Some(entry) = table.apps.get_mut(app) else {
+            return Response::Refused { message: format!("there is no app {app}") };
+        };
+        for target in entry.active.iter_mut().chain(&mut entry.previous).filter(|t| t.container == *container) {
+            target.addr = addr;
+        }
+        self.commit(&mut state, table).await.err().unwrap_or(Response::Done)
+    }
+
+    /// Disk first, then memory. A retiring proxy leaves the disk to its successor.
+    async fn commit(&self, state: &mut State, mut table: Table) -> Result<(), Response> {
+        table.generation = state.table.generation + 1;
+        if !self.retiring.load(Ordering::SeqCst)
+            && let Err(error) = state.file.write(&table).await
+        {
+            let message = format!("the route table can't be written to {}: {error}", state.file.place());
+            tracing::error!("{message}");
+            return Err(Response::Refused { message });
+        }
+        state.table = table;
+        self.enforce(state);
+        Ok(())
+    }
+
+    /// Puts the table in force: new targets take requests before the pointer moves, old ones refuse after it.
+    fn enforce(&self, state: &mut State) {
+        let State { table, apps, .. } = state;
+        apps.retain(|name, _| table.apps.contains_key(name));
+        let mut draining = Vec::new();
+        for (name, entry) in &table.apps {
+            let runtime = apps.entry(name.clone()).or_default();
+            let active: Vec<Arc<Upstream>> = entry.active.iter().map(|target| self.upstream(target)).collect();
+            active.iter().for_each(|upstream| upstream.set_draining(false));
+            let old = runtime.active.swap(Arc::new(active));
+            let current = runtime.active.load();
+            draining.extend(old.iter().filter(|o| !current.iter().any(|c| Arc::ptr_eq(o, c))).cloned());
+        }
+        let routes =
+            table.apps.iter().filter_map(|(name, entry)| Some((entry.routes.clone(), apps.get(name)?.clone())));
+        self.router.store(Arc::new(Router::new(routes)));
+        draining.iter().for_each(|upstream| upstream.set_draining(true));
+        self.forget(table);
+    }
+
+    /// The target's one upstream, made when it is first named.
+    fn upstream(&self, target: &Target) -> Arc<Upstream> {
+        let mut upstreams = self.upstreams.write().expect("no holder panics");
+        let upstream = upstreams.entry(target.container.clone()).or_insert_with(|| Arc::new(Upstream::new(target)));
+        if upstream.addr() != target.addr {
+            upstream.readdress(target.addr);
+        }
+        upstream.clone()
+    }
+
+    /// Drops what no app names any more and nothing is under way on.
+    fn forget(&self, table: &Table) {
+        let named = |id: &ContainerId| {
+            table.apps.values().any(|e| e.active.iter().chain(&e.previous).any(|t| t.container == *id))
+        };
+        let mut upstreams = self.upstreams.write().expect("no holder panics");
+        upstreams.retain(|id, upstream| named(id) || upstream.in_flight() != InFlight::default());
+    }
+
+    pub(super) fn find(&self, container: &ContainerId) -> Option<Arc<Upstream>> {
+        self.upstreams.read().expect("no holder panics").get(container).cloned()
+    }
+
+    /// Everything under way, of every target.
+    pub(super) fn in_flight(&self) -> InFlight {
+        let upstreams = self.upstreams.read().expect("no holder panics");
+        upstreams.values().map(|upstream| upstream.in_flight()).fold(InFlight::default(), add)
+    }
+
+    pub(super) async fn stats(&self) -> TrafficStats {
+        let state = self.state.lock().await;
+        let upstreams = self.upstreams.read().expect("no holder panics");
+        let of_app = |name: &AppName| {
+            let entry = state.table.apps.get(name);
+            let targets = entry.into_iter().flat_map(|e| e.active.iter().chain(&e.previous));
+            targets
+                .filter_map(|target| upstreams.get(&target.container))
+                .map(|upstream| upstream.in_flight())
+                .fold(InFlight::default(), add)
+        };
+        TrafficStats {
+            instance: self.instance.clone(),
+            pid: std::process::id(),
+            retiring: self.retiring.load(Ordering::SeqCst),
+            connections: self.connections.load(Ordering::Relaxed),
+            unrouted: self.unrouted.load(Ordering::Relaxed),
+            apps: state.apps.iter().map(|(name, app)| (name.clone(), app.stats.read(of_app(name)))).collect(),
+            targets: upstreams.iter().map(|(id, up)| (id.clone(), up.stats.read(up.in_flight()))).collect(),
+        }
+    }
+}
+
+fn add(a: InFlight, b: InFlight) -> InFlight {
+    InFlight { requests: a.requests + b.requests, streams: a.streams + b.streams }
+}

@@ -1,0 +1,245 @@
+//! The route table on disk: what serves, and since when.
+//!
+//! Two copies, each written beside, flushed and renamed into place. A line has a checksum of its own: the first says
+//! which generation the copy is, each further one is an app. A line that was damaged loses only itself, and the other
+//! copy may still have it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{AppEntry, AppName, Table};
+
+const COPIES: [&str; 2] = ["routes.a", "routes.b"];
+
+/// The first line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Head {
+    format: u32,
+    generation: u64,
+}
+
+/// The format of a copy; another one is not read.
+const FORMAT: u32 = 1;
+
+/// One app's line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    app: AppName,
+    entry: AppEntry,
+}
+
+/// What could be read of a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Decoded {
+    /// The copy's generation; `None` when even that is damaged.
+    pub generation: Option<u64>,
+    /// The apps whose lines are whole.
+    pub apps: BTreeMap<AppName, AppEntry>,
+    /// How many lines are not.
+    pub damaged: usize,
+}
+
+/// Writes a table in the form of a copy.
+fn encode(table: &Table) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut line = |json: String| {
+        bytes.extend(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes());
+    };
+    let text = "a table can be written as JSON";
+    line(serde_json::to_string(&Head { format: FORMAT, generation: table.generation }).expect(text));
+    for (app, entry) in &table.apps {
+        line(serde_json::to_string(&Line { app: app.clone(), entry: entry.clone() }).expect(text));
+    }
+    bytes
+}
+
+/// Reads what is whole of a copy.
+pub fn decode(bytes: &[u8]) -> Decoded {
+    let mut decoded = Decoded::default();
+    for (number, line) in bytes.split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+        let json = checked(line);
+        if number == 0 {
+            let head = json.and_then(|json| serde_json::from_slice::<Head>(json).ok());
+            decoded.generation = head.filter(|head| head.format == FORMAT).map(|head| head.generation);
+            decoded.damaged += usize::from(decoded.generation.is_none());
+            continue;
+        }
+        match json.and_then(|json| serde_json::from_slice::<Line>(json).ok()) {
+            Some(line) => {
+                decoded.apps.insert(line.app, line.entry);
+            }
+            None => decoded.damaged += 1,
+        }
+    }
+    decoded
+}
+
+/// The JSON of a line whose checksum is right.
+fn checked(line: &[u8]) -> Option<&[u8]> {
+    let (sum, json) = line.split_at_checked(8)?;
+    let sum = u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
+    let json = json.strip_prefix(b" ")?;
+    (crc32fast::hash(json) == sum).then_some(json)
+}
+
+/// Where the table is kept.
+#[derive(Debug, Clone)]
+pub(super) struct TableFile {
+    dir: PathBuf,
+}
+
+impl TableFile {
+    /// Reads the table as far as it can be read. Copies that are damaged are told and kept beside.
+    pub(super) fn load(dir: &Path) -> (Self, Table) {
+        let file = Self { dir: dir.to_owned() };
+        let mut copies: Vec<Decoded> = COPIES.iter().filter_map(|name| file.read(name)).collect();
+        copies.sort_by_key(|copy| std::cmp::Reverse(copy.generation));
+        let mut table = Table::default();
+        for copy in copies {
+            table.generation = table.generation.max(copy.generation.unwrap_or_default());
+            for (app, entry) in copy.apps {
+                table.apps.entry(app).or_insert(entry);
+            }
+        }
+        (file, table)
+    }
+
+    fn read(&self, name: &str) -> Option<Decoded> {
+        let path = self.dir.join(name);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "a copy of the route table can't be read");
+                return None;
+            }
+        };
+        let decoded = decode(&bytes);
+        if decoded.damaged > 0 {
+            let kept = self.dir.join(format!("{name}.damaged"));
+            // Evidence only: that it can't be kept changes nothing.
+            let _ = fs::copy(&path, &kept);
+            tracing::error!(
+                path = %path.display(),
+                kept = %kept.display(),
+                damaged_lines = decoded.damaged,
+                whole_apps = decoded.apps.len(),
+                "a copy of the route table is damaged; what is whole of it is used"
+            );
+        }
+        Some(decoded)
+    }
+
+    /// Writes both copies; on disk when it returns.
+    pub(super) async fn write(&self, table: &Table) -> io::Result<()> {
+        let (dir, bytes) = (self.dir.clone(), encode(table));
+        let written =
+            tokio::task::spawn_blocking(move || COPIES.iter().try_for_each(|name| replace(&dir, name, &bytes)));
+        written.await.map_err(io::Error::other)?
+    }
+
+    pub(super) fn place(&self) -> std::path::Display<'_> {
+        self.dir.display()
+    }
+}
+
+/// Beside, flushed, renamed, and the directory flushed: at no moment is there half a file under the name.
+fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let beside = dir.join(format!("{name}.new"));
+    let mut file = File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, dir.join(name))?;
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ContainerId, Generation, Route, Target};
+    use proptest::prelude::*;
+
+    fn table(apps: &[&str], generation: u64) -> Table {
+        let entry = |app: &str| AppEntry {
+            revision: 3,
+            routes: vec![Route { listen: ":80".parse().unwrap(), host: Some(app.to_owned()), path: "/".into() }],
+            active: vec![Target {
+                container: ContainerId(app.repeat(10)),
+                addr: "10.0.0.1:80".parse().unwrap(),
+                generation: Generation(2),
+            }],
+            previous: vec![],
+            since: "2026-01-01T00:00:00Z".parse().unwrap(),
+        };
+        Table { generation, apps: apps.iter().map(|app| (app.parse().unwrap(), entry(app))).collect() }
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, empty) = TableFile::load(dir.path());
+        assert_eq!(empty, Table::default());
+        let wanted = table(&["shop", "blog"], 7);
+        file.write(&wanted).await.unwrap();
+        assert_eq!(TableFile::load(dir.path()).1, wanted);
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_is_lost_or_torn_is_made_up_for_by_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = TableFile::load(dir.path());
+        let wanted = table(&["shop", "blog"], 7);
+        file.write(&wanted).await.unwrap();
+        let torn = dir.path().join("routes.a");
+        let bytes = fs::read(&torn).unwrap();
+        fs::write(&torn, &bytes[..bytes.len() / 2]).unwrap();
+        assert_eq!(TableFile::load(dir.path()).1, wanted);
+        assert!(dir.path().join("routes.a.damaged").exists());
+        fs::remove_file(&torn).unwrap();
+        assert_eq!(TableFile::load(dir.path()).1, wanted);
+    }
+
+    #[tokio::test]
+    async fn the_newer_copy_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut old = table(&["shop"], 1);
+        old.apps.values_mut().for_each(|entry| entry.revision = 1);
+        replace(dir.path(), "routes.a", &encode(&old)).unwrap();
+        replace(dir.path(), "routes.b", &encode(&table(&["shop"], 2))).unwrap();
+        assert_eq!(TableFile::load(dir.path()).1, table(&["shop"], 2));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_can_t_be_written_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = TableFile::load(&dir.path().join("absent"));
+        assert!(file.write(&table(&["shop"], 1)).await.is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_can_be_decoded(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
+            let decoded = decode(&bytes);
+            prop_assert!(decoded.apps.is_empty());
+        }
+
+        #[test]
+        fn a_changed_byte_loses_one_line_at_most(position in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let wanted = table(&["shop", "blog", "mail"], 9);
+            let mut bytes = encode(&wanted);
+            let at = position.index(bytes.len());
+            prop_assume!(bytes[at] != byte && bytes[at] != b'\n' && byte != b'\n');
+            // A checksum's hex digit in the other case is the same number.
+            prop_assume!(!bytes[at].eq_ignore_ascii_case(&byte));
+            bytes[at] = byte;
+            let decoded = decode(&bytes);
+            prop_assert_eq!(decoded.damaged, 1);
+            prop_assert!(decoded.apps.len() + usize::from(decoded.generation.is_some()) == 3);
+            prop_assert!(decoded.apps.iter().all(|(app, entry)| wanted.apps.get(app) == Some(entry)));
+        }
+    }
+}
