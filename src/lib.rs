@@ -4,8 +4,10 @@
 //! level, and `tests/it/layers.rs` fails when one does not.
 
 pub mod decide;
+pub mod docker;
 pub mod engine;
 pub mod metrics;
 pub mod model;
 pub mod ports;
 pub mod proxy;
+pub mod store;

@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::model::{
-    AppName, AppSwitch, Attempts, Cached, Container, ContainerId, Deployment, Digest, ImageDetails, ImageRef, InFlight,
-    ManifestDetails, Pin, Platform, Probe, ProbeOutcome, PullProgress, Quarantine, RegistryStatus, Repository,
-    RouteSet, Seen, SwapId, SwitchAck, Table, Tag, TrafficStats,
+    AppName, AppSwitch, Attempts, Cached, Container, ContainerId, Credentials, Deployment, Digest, ImageDetails,
+    ImageRef, InFlight, ManifestDetails, Pin, Platform, Probe, ProbeOutcome, PullProgress, Quarantine, RegistryStatus,
+    Repository, Resolved, RouteSet, Seen, SwapId, SwitchAck, Table, Tag, TrafficStats,
 };
 
 /// The source of an error, for the log.
@@ -80,15 +80,12 @@ pub trait Registry: Send + Sync + 'static {
     /// What the manifest or index behind a digest says.
     async fn manifest(&self, repository: &Repository, digest: &Digest) -> Result<ManifestDetails, RegistryError>;
 
-    /// `(user, secret)` for the engine's own pull, in the form of an `X-Registry-Auth` header value, if the
-    /// registry needs credentials.
-    async fn pull_auth(&self, repository: &Repository) -> Result<Option<secrecy::SecretString>, RegistryError>;
+    /// What the engine needs for a pull of its own, if there are credentials for the registry.
+    async fn pull_auth(&self, repository: &Repository) -> Result<Option<Credentials>, RegistryError>;
 
     /// Back-off and quota of every registry that was asked.
     fn status(&self) -> Vec<RegistryStatus>;
 }
-
-use crate::model::Resolved;
 
 /// How the container engine failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -188,7 +185,7 @@ pub trait Engine: Send + Sync + 'static {
     async fn pull(
         &self,
         image: &ImageRef,
-        auth: Option<&secrecy::SecretString>,
+        auth: Option<&Credentials>,
         progress: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<ImageDetails, EngineError>;
 

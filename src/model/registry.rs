@@ -1,5 +1,6 @@
 //! What a registry answered.
 
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, Platform, Time};
@@ -45,4 +46,17 @@ pub struct Quota {
     pub window_seconds: Option<u64>,
     /// When the registry said so.
     pub at: Time,
+}
+
+/// Who we are to a registry. `Debug` does not show the secret.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// The user's name; empty for an identity token.
+    pub username: String,
+    /// Password, access token or identity token.
+    pub secret: SecretString,
+    /// The secret is an OAuth2 refresh token, to be exchanged and not sent as a password.
+    pub is_identity_token: bool,
+    /// Where they come from, for messages: "the configuration", "/root/.docker/config.json".
+    pub origin: String,
 }

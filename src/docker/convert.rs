@@ -1,0 +1,159 @@
+//! The daemon's documents → our nouns.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use crate::model::{
+    Container, ContainerId, ContainerState, Generation, Health, ImageDetails, Owned, Platform, SwapId, Time, label,
+};
+
+/// A health check's output is cut to this.
+const OUTPUT: usize = 4096;
+
+/// A container that carries our labels, from its inspect document. The error says what is wrong with it.
+pub(super) fn container(doc: &Value) -> Result<Container, String> {
+    let text = |pointer: &str| doc.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let id = text("/Id").to_owned();
+    if id.is_empty() {
+        return Err("it has no id".to_owned());
+    }
+    let created = time(text("/Created")).ok_or("it has no creation time")?;
+    Ok(Container {
+        id: ContainerId(id),
+        name: text("/Name").trim_start_matches('/').to_owned(),
+        owned: owned(doc.pointer("/Config/Labels").unwrap_or(&Value::Null))?,
+        state: state(text("/State/Status"), doc.pointer("/State/Paused").and_then(Value::as_bool) == Some(true))?,
+        health: health(text("/State/Health/Status")),
+        health_output: last_output(doc),
+        restart_count: doc.pointer("/RestartCount").and_then(Value::as_u64).unwrap_or_default(),
+        exit_code: doc.pointer("/State/ExitCode").and_then(Value::as_i64).unwrap_or_default(),
+        oom_killed: doc.pointer("/State/OOMKilled").and_then(Value::as_bool).unwrap_or_default(),
+        created,
+        started: time(text("/State/StartedAt")),
+        finished: time(text("/State/FinishedAt")),
+        restart_policy: match text("/HostConfig/RestartPolicy/Name") {
+            "" => "no".to_owned(),
+            name => name.to_owned(),
+        },
+        image_id: text("/Image").to_owned(),
+        addresses: addresses(doc),
+    })
+}
+
+fn owned(labels: &Value) -> Result<Owned, String> {
+    let get = |name: &str| labels.get(name).and_then(Value::as_str);
+    let need = |name: &str| get(name).ok_or_else(|| format!("it has no label {name}"));
+    let bad = |name: &str| format!("its label {name} makes no sense");
+    Ok(Owned {
+        app: need(label::APP)?.parse().map_err(|_| bad(label::APP))?,
+        generation: Generation(need(label::GENERATION)?.parse().map_err(|_| bad(label::GENERATION))?),
+        swap: SwapId(need(label::SWAP)?.to_owned()),
+        replaces: get(label::REPLACES).map(|id| ContainerId(id.to_owned())),
+        digest: need(label::DIGEST)?.parse().map_err(|_| bad(label::DIGEST))?,
+        spec: need(label::SPEC)?.to_owned(),
+    })
+}
+
+fn state(status: &str, paused: bool) -> Result<ContainerState, String> {
+    Ok(match status {
+        _ if paused => ContainerState::Paused,
+        "created" => ContainerState::Created,
+        "running" => ContainerState::Running,
+        "paused" => ContainerState::Paused,
+        "restarting" => ContainerState::Restarting,
+        "exited" => ContainerState::Exited,
+        "removing" => ContainerState::Removing,
+        "dead" => ContainerState::Dead,
+        other => return Err(format!("its state {other:?} is unknown")),
+    })
+}
+
+fn health(status: &str) -> Option<Health> {
+    match status {
+        "starting" => Some(Health::Starting),
+        "healthy" => Some(Health::Healthy),
+        "unhealthy" => Some(Health::Unhealthy),
+        _ => None,
+    }
+}
+
+fn last_output(doc: &Value) -> String {
+    let log = doc.pointer("/State/Health/Log").and_then(Value::as_array);
+    let output = log.and_then(|log| log.last()?.get("Output")?.as_str()).unwrap_or_default();
+    output.chars().take(OUTPUT).collect()
+}
+
+fn addresses(doc: &Value) -> BTreeMap<String, IpAddr> {
+    let networks = doc.pointer("/NetworkSettings/Networks").and_then(Value::as_object);
+    let address = |endpoint: &Value| -> Option<IpAddr> {
+        let of = |key: &str| endpoint.get(key)?.as_str()?.parse().ok();
+        of("IPAddress").or_else(|| of("GlobalIPv6Address"))
+    };
+    networks.into_iter().flatten().filter_map(|(name, endpoint)| Some((name.clone(), address(endpoint)?))).collect()
+}
+
+/// The daemon writes the year 1 for "never".
+fn time(text: &str) -> Option<Time> {
+    let at: Time = text.parse().ok()?;
+    (at.timestamp() > 0).then_some(at)
+}
+
+/// An image, from its inspect document.
+pub(super) fn image(doc: Value) -> ImageDetails {
+    let text = |key: &str| doc.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let list = |key: &str| -> Vec<String> {
+        let list = doc.get(key).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let test = doc.pointer("/Config/Healthcheck/Test").and_then(Value::as_array);
+    ImageDetails {
+        id: text("Id"),
+        platform: Platform {
+            os: text("Os"),
+            architecture: text("Architecture"),
+            variant: Some(text("Variant")).filter(|variant| !variant.is_empty()),
+        },
+        repo_digests: list("RepoDigests"),
+        repo_tags: list("RepoTags"),
+        size: doc.get("Size").and_then(Value::as_u64).unwrap_or_default(),
+        has_healthcheck: test.is_some_and(|test| test.first().is_some_and(|kind| kind != "NONE")),
+        raw: doc,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn document() -> Value {
+        json!({
+            "Id": "abc", "Name": "/shop.3", "Created": "2026-01-01T00:00:00.5Z", "RestartCount": 2, "Image": "sha256:1",
+            "State": {"Status": "running", "StartedAt": "2026-01-01T00:00:01Z", "FinishedAt": "0001-01-01T00:00:00Z",
+                "Health": {"Status": "unhealthy", "Log": [{"Output": "old"}, {"Output": "x".repeat(9000)}]}},
+            "Config": {"Labels": {"tagboat.app": "shop", "tagboat.generation": "3", "tagboat.swap": "s",
+                "tagboat.digest": format!("sha256:{}", "a".repeat(64)), "tagboat.spec": "f00"}},
+            "HostConfig": {"RestartPolicy": {"Name": "", "MaximumRetryCount": 0}},
+            "NetworkSettings": {"Networks": {"bridge": {"IPAddress": "172.17.0.2"}, "other": {"IPAddress": ""}}}
+        })
+    }
+
+    #[test]
+    fn an_inspect_document_becomes_a_container() {
+        let container = container(&document()).unwrap();
+        assert_eq!((container.name.as_str(), container.owned.generation.0), ("shop.3", 3));
+        assert_eq!((container.restart_policy.as_str(), container.finished), ("no", None));
+        assert_eq!((container.health, container.health_output.len()), (Some(Health::Unhealthy), OUTPUT));
+        assert_eq!(container.addresses.len(), 1);
+    }
+
+    #[test]
+    fn labels_that_make_no_sense_are_named() {
+        let mut broken = document();
+        broken["Config"]["Labels"]["tagboat.generation"] = json!("x");
+        assert_eq!(container(&broken).unwrap_err(), "its label tagboat.generation makes no sense");
+        assert!(container(&json!({})).is_err());
+    }
+}

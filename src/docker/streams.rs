@@ -1,0 +1,167 @@
+//! Pulls, logs and events: answers that go on.
+
+use std::collections::HashMap;
+
+use bollard::auth::DockerCredentials;
+use bollard::query_parameters::{CreateImageOptionsBuilder, EventsOptionsBuilder, LogsOptionsBuilder};
+use bollard::{ClientVersion, Docker as Bollard};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+use secrecy::ExposeSecret;
+use tokio::time::{Duration, timeout};
+
+use crate::model::{AppName, ContainerId, Credentials, ImageRef, PullProgress, label};
+use crate::ports::{EngineError, EngineErrorKind, EngineEvent};
+
+use super::error::of_stream;
+use super::{CALL, Config};
+
+/// A pull that makes no progress for so long is given up.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Reading the last lines of a log may take so long.
+const LOGS: Duration = Duration::from_secs(5);
+
+/// Opens a connection for streams, in the version that was negotiated.
+pub(super) fn connect(config: &Config, host: &str, version: (u32, u32)) -> Result<Bollard, EngineError> {
+    let version = ClientVersion { major_version: version.0 as usize, minor_version: version.1 as usize };
+    let seconds = CALL.as_secs();
+    let made = match (&config.cert_path, host.strip_prefix("unix://")) {
+        (_, Some(path)) => Bollard::connect_with_unix(path, seconds, &version),
+        (None, None) => Bollard::connect_with_http(host, seconds, &version),
+        (Some(dir), None) => Bollard::connect_with_ssl(
+            host,
+            &dir.join("key.pem"),
+            &dir.join("cert.pem"),
+            &dir.join("ca.pem"),
+            seconds,
+            &version,
+        ),
+    };
+    made.map_err(|error| of_stream("reach the container engine", host, error))
+}
+
+/// Pulls an image and reports the sum over its layers.
+pub(super) async fn pull(
+    docker: &Bollard,
+    host: &str,
+    image: &ImageRef,
+    auth: Option<&Credentials>,
+    progress: &(dyn Fn(PullProgress) + Send + Sync),
+) -> Result<(), EngineError> {
+    let what = format!("pull {image}");
+    let options = CreateImageOptionsBuilder::new().from_image(&image.to_string()).build();
+    let mut steps = docker.create_image(Some(options), None, auth.map(|auth| credentials(image, auth)));
+    let mut layers: HashMap<String, (u64, u64)> = HashMap::new();
+    loop {
+        let step = match timeout(STALLED, steps.next()).await {
+            Ok(Some(step)) => step.map_err(|error| undelivered(of_stream(&what, host, error)))?,
+            Ok(None) => return Ok(()),
+            Err(_) => {
+                let message = format!("failed to {what}: no progress for {} s", STALLED.as_secs());
+                return Err(EngineError { kind: EngineErrorKind::Pull, message, source: None });
+            }
+        };
+        if let Some(detail) = step.error_detail {
+            let words = detail.message.unwrap_or_else(|| "an error without words".to_owned());
+            let message = format!("failed to {what}: the engine says: {words}");
+            return Err(EngineError { kind: EngineErrorKind::Pull, message, source: None });
+        }
+        let downloading = step.status.as_deref() == Some("Downloading");
+        if let (true, Some(layer), Some(detail)) = (downloading, step.id, step.progress_detail) {
+            let number = |n: Option<i64>| u64::try_from(n.unwrap_or_default()).unwrap_or_default();
+            layers.insert(layer, (number(detail.current), number(detail.total)));
+            let done = layers.values().map(|(done, _)| done).sum();
+            let total = layers.values().map(|(_, total)| total).sum();
+            progress(PullProgress { done, total });
+        }
+    }
+}
+
+/// What the daemon answers to a pull is the registry's fault, unless the daemon itself could not be reached.
+fn undelivered(error: EngineError) -> EngineError {
+    match error.kind {
+        EngineErrorKind::Unreachable => error,
+        _ => EngineError { kind: EngineErrorKind::Pull, ..error },
+    }
+}
+
+fn credentials(image: &ImageRef, auth: &Credentials) -> DockerCredentials {
+    let secret = auth.secret.expose_secret().to_owned();
+    let mut made = DockerCredentials {
+        serveraddress: Some(image.repository.registry().to_owned()),
+        ..DockerCredentials::default()
+    };
+    if auth.is_identity_token {
+        made.identitytoken = Some(secret);
+    } else {
+        made.username = Some(auth.username.clone());
+        made.password = Some(secret);
+    }
+    made
+}
+
+/// The last lines of a container's output, without the terminal's control sequences.
+pub(super) async fn logs(
+    docker: &Bollard,
+    host: &str,
+    id: &ContainerId,
+    lines: usize,
+) -> Result<Vec<String>, EngineError> {
+    let what = format!("read the output of {}", id.short());
+    let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
+    let chunks = docker.logs(&id.0, Some(options)).map_ok(bollard::container::LogOutput::into_bytes);
+    let read = timeout(LOGS, chunks.try_collect::<Vec<_>>()).await;
+    let chunks = match read {
+        Ok(read) => read.map_err(|error| of_stream(&what, host, error))?,
+        Err(_) => return Ok(Vec::new()),
+    };
+    let text = String::from_utf8_lossy(&chunks.concat()).into_owned();
+    let tail: Vec<String> = text.lines().map(plain).collect();
+    Ok(tail.into_iter().rev().take(lines).rev().collect())
+}
+
+/// A line without escape sequences and other control characters: it is shown in terminals and pages.
+fn plain(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            if chars.next() == Some('[') {
+                chars.by_ref().find(|c| c.is_ascii_alphabetic());
+            }
+        } else if !c.is_control() || c == '\t' {
+            text.push(c);
+        }
+    }
+    text
+}
+
+/// Events of containers with our labels, until the connection is lost.
+pub(super) fn events(docker: &Bollard, owner: &str) -> BoxStream<'static, EngineEvent> {
+    let filters = HashMap::from([
+        ("type".to_owned(), vec!["container".to_owned()]),
+        ("label".to_owned(), vec![format!("{}={owner}", label::OWNER)]),
+    ]);
+    let events = docker.events(Some(EventsOptionsBuilder::new().filters(&filters).build()));
+    let known = events.take_while(|event| std::future::ready(event.is_ok())).filter_map(|event| async move {
+        let event = event.ok()?;
+        let actor = event.actor?;
+        let app: AppName = actor.attributes?.get(label::APP)?.parse().ok()?;
+        let action = event.action?;
+        // Health checks run in the container all the time; only their results matter.
+        let noise = action.starts_with("exec_") || action == "top";
+        (!noise).then(|| EngineEvent { app, container: ContainerId(actor.id.unwrap_or_default()), action })
+    });
+    known.boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn a_log_line_can_t_move_the_cursor() {
+        assert_eq!(plain("\u{1b}[31mred\u{1b}[0m\u{7} \u{1b}[2Kok\tx"), "red ok\tx");
+    }
+}
