@@ -10,4 +10,5 @@ pub mod metrics;
 pub mod model;
 pub mod ports;
 pub mod proxy;
+pub mod registry;
 pub mod store;

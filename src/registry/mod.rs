@@ -1,0 +1,59 @@
+//! Reads from OCI registries: one conditional HEAD per check, manifests by digest, and everything that is needed to be
+//! let in.
+//!
+//! A thin client of our own over one pool of connections a registry, because a poller has to see the headers (ETag, rate
+//! limit, Retry-After) and must never answer a refusal with a dearer request; references and document types are those
+//! of `oci-distribution`. It decides nothing about deployments. What a registry asks us to wait is kept over restarts.
+
+mod auth;
+mod backoff;
+mod challenge;
+mod client;
+mod credentials;
+mod host;
+mod manifest;
+mod quota;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use tokio::time::Duration;
+
+pub use client::Client;
+
+/// Opening a connection may take so long.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A HEAD or a token may take so long.
+const SHORT: Duration = Duration::from_secs(15);
+
+/// A manifest may take so long.
+const LONG: Duration = Duration::from_secs(30);
+
+/// A manifest, index or config is not larger (distribution-spec: registries may refuse more than 4 MiB).
+const DOCUMENT: usize = 4 << 20;
+
+/// What is known of the registries.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// By the registry's name in references: `ghcr.io`, `registry.example.com:5000`.
+    pub registries: BTreeMap<String, RegistryConfig>,
+}
+
+/// One registry.
+#[derive(Debug, Clone, Default)]
+pub struct RegistryConfig {
+    /// The user; with `password` or `password_file`.
+    pub username: Option<String>,
+    /// The password or access token.
+    pub password: Option<SecretString>,
+    /// A file that holds it, read anew at each use.
+    pub password_file: Option<PathBuf>,
+    /// Certificates that are trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Plain HTTP; loopback registries have it anyway.
+    pub http: bool,
+    /// Requests under way at once; `None`: 4.
+    pub max_concurrent: Option<usize>,
+}
