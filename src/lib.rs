@@ -3,6 +3,7 @@
 //! The rooms and their order are described in `docs/ARCHITECTURE.md`; a room uses only rooms of a lower
 //! level, and `tests/it/layers.rs` fails when one does not.
 
+pub mod config;
 pub mod decide;
 pub mod docker;
 pub mod engine;

@@ -120,8 +120,7 @@ mod tests {
     #[test]
     fn one_lost_connection_is_chance_and_three_are_not() {
         let mut standing = Standing::default();
-        let mut lose =
-            |standing: &mut Standing| standing.failed("a", RegistryErrorKind::Unreachable, "", None, at(0), 1.0);
+        let lose = |standing: &mut Standing| standing.failed("a", RegistryErrorKind::Unreachable, "", None, at(0), 1.0);
         assert!(!lose(&mut standing) && !lose(&mut standing) && lose(&mut standing));
         assert!(standing.waits("b", at(0)).is_some());
         assert!(standing.well("a"));
