@@ -13,7 +13,7 @@ use super::file::{File, HooksFile, ReceiverFile, RegistryFile};
 use super::{Api, Config, Docker, HookKind, HookSecret, Hooks, Log, Receiver, Registry};
 
 /// Takes a file that fits the schema.
-pub(super) fn convert(file: File, report: &mut Report) -> Option<Config> {
+pub(super) fn convert(file: File, fingerprint: String, report: &mut Report) -> Option<Config> {
     let defaults = file.defaults.unwrap_or_default();
     let listen = |path: &str, text: Option<String>, report: &mut Report| -> Option<ListenAddr> {
         report.take(path, text.unwrap_or_default().parse())
@@ -42,6 +42,7 @@ pub(super) fn convert(file: File, report: &mut Report) -> Option<Config> {
         log: Log { json, level },
         registries,
         parallel_swaps: file.parallel_swaps.unwrap_or(1) as usize,
+        fingerprint,
     })
 }
 

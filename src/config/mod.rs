@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::model::{App, ListenAddr};
+use crate::model::{App, Digest, ListenAddr};
 
 pub use errors::{Errors, Problem};
 
@@ -53,6 +53,9 @@ pub struct Config {
     pub registries: convert::Registries,
     /// Swaps at once.
     pub parallel_swaps: usize,
+    /// Changes when anything but the apps has changed; a running agent takes over new apps, and starts anew for the
+    /// rest.
+    pub fingerprint: String,
 }
 
 /// The container engine.
@@ -196,7 +199,15 @@ fn read(text: &str, env: &dyn Fn(&str) -> Option<String>, report: &mut Report) -
     let mut whole = tree::read(DEFAULT, &|_| None, &mut Report::default()).expect("default.yaml is tested");
     tree::merge(&mut whole, given);
     let file = report.take("", file::File::deserialize(&whole))?;
-    convert::convert(file, report)
+    convert::convert(file, fingerprint(whole), report)
+}
+
+fn fingerprint(mut whole: Value) -> String {
+    if let Some(map) = whole.as_object_mut() {
+        map.remove("apps");
+        map.remove("defaults");
+    }
+    Digest::of(whole.to_string().as_bytes()).to_string()
 }
 
 /// The defaults as the commented file they are.
