@@ -93,6 +93,8 @@ async fn keep(spec: Spec, mut orders: mpsc::UnboundedReceiver<Order>) {
         match spawn(&spec) {
             Ok(mut process) => {
                 let pid = process.id().unwrap_or_default();
+                // Waiting for a process closes its standard input first, unless somebody else holds it.
+                let _lifeline = process.stdin.take();
                 tracing::info!(role = spec.role, pid, "started");
                 if follow(&spec, &mut process, pid, &mut orders).await {
                     return;
@@ -197,6 +199,5 @@ fn spawn(spec: &Spec) -> std::io::Result<Process> {
     command.env(listeners::COUNT, mappings.len().to_string()).env(listeners::NAMES, names.join(":"));
     command.env_remove("LISTEN_PID").env("TAGBOAT_LIFELINE", "stdin").stdin(Stdio::piped());
     command.fd_mappings(mappings).map_err(std::io::Error::other)?;
-    // Its standard input stays open as long as the process value lives: that is its lifeline.
     Command::from(command).kill_on_drop(false).spawn()
 }

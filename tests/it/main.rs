@@ -1,1 +1,10 @@
-fn main() {}
+//! Integration tests on real parts: a dockerd, a registry, the tagboat program, and load.
+//!
+//! Each test has containers, ports and directories of its own; the engine is shared by all of them.
+
+mod broken;
+mod kills;
+mod layers;
+mod proxy;
+mod support;
+mod swap;

@@ -1,0 +1,1 @@
+//! The proxy by itself, against a control socket.
