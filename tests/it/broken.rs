@@ -46,12 +46,6 @@ broken!(
     Image::sample("v2").env("NEVER_HEALTHY", "1").healthcheck(),
     "unhealthy"
 );
-broken!(
-    a_version_that_crashes_in_the_bake,
-    "broken-bake",
-    Image::sample("v2").env("CRASH_AFTER_MS", "1000"),
-    "failed_in_bake"
-);
 broken!(a_version_for_another_platform, "broken-arch", Image::sample("v2").architecture("s390x"), "wrong_platform");
 broken!(a_version_without_its_command, "broken-cmd", Image::sample("v2").entrypoint("/nope"), "cannot_start");
 
@@ -64,4 +58,41 @@ async fn a_registry_that_dies_is_unknown_and_not_up_to_date() {
     assert_eq!(program.version().await.as_deref(), Some("v1"));
     program.registry.resume().await;
     program.state_is("up_to_date").await;
+}
+
+/// A bake that is long enough for the crash to fall into it on a slow machine.
+fn long_bake(app: &'static str) -> Setup {
+    let swap =
+        "probe_interval: 50ms, min_healthy: 100ms, healthy_deadline: 8s, bake: 10s, drain: 5s, drain_streams: 5s";
+    Setup { swap, ..Setup::new(app) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_crashes_in_the_bake_is_switched_back() {
+    let program = Program::serving(long_bake("broken-bake")).await;
+    let digest =
+        Image::sample("v2").env("CRASH_AFTER_MS", "4000").push(&program.registry, "broken-bake", "latest").await;
+    program.wait_for_version("v2").await;
+    program.wait_for_version("v1").await;
+    program.state_is("held").await;
+    let status = program.status().await.unwrap();
+    assert_eq!(status["hold"]["failure"]["reason"], "failed_in_bake", "{status:#}");
+    assert_eq!(status["quarantined"][0]["digest"], digest.as_str());
+    let states = program.docker().states("broken-bake");
+    assert_eq!(states, ["broken-bake.1 running", "broken-bake.failed-2 exited"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_answers_errors_in_the_bake_is_switched_back() {
+    let program = Program::serving(long_bake("broken-errors")).await;
+    let load = Load::start(program.port, &["--rps", "50"]);
+    Image::sample("v2").env("ERRORS_AFTER_MS", "3000").push(&program.registry, "broken-errors", "latest").await;
+    program.wait_for_version("v2").await;
+    program.state_is("held").await;
+    program.wait_for_version("v1").await;
+    let status = program.status().await.unwrap();
+    let message = status["hold"]["failure"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("requests failed"), "{status:#}");
+    let report = load.finish();
+    assert!(report.failed() > 0 && report.failed() < report.sent() / 2, "{:#}", report.0);
 }

@@ -214,7 +214,8 @@ fn exchange(
     let right = if kind == Kind::Upload {
         body["length"] == UPLOAD && body["sum"] == format!("{:016x}", fnv(&payload))
     } else {
-        body["id"] == number.to_string() && body["sum"] == format!("{:016x}", fnv(format!("{version}{number}").as_bytes()))
+        body["id"] == number.to_string()
+            && body["sum"] == format!("{:016x}", fnv(format!("{version}{number}").as_bytes()))
     };
     if right { Ok(version) } else { Err("wrong body".to_owned()) }
 }

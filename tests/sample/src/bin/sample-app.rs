@@ -2,15 +2,18 @@
 //! image can be good or bad in every way that matters to a deployment.
 //!
 //! `VERSION`, `PORT` (8080), `START_DELAY_MS`, `EXIT_AT_START` (code), `NEVER_HEALTHY=1`, `CRASH_AFTER_MS` (exit 3),
-//! `ERRORS_AFTER_MS` (answers 500). It ends at once on SIGTERM, as a program without a handler does.
+//! `ERRORS_AFTER_MS` (answers 500). It ends at once on SIGTERM, whatever
+//! is under way.
 //! `sample-app -healthcheck` asks `/healthz` and exits 0 or 1.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use signal_hook::consts::SIGTERM;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Role, WebSocket};
 
@@ -37,6 +40,8 @@ fn main() -> io::Result<()> {
         std::process::exit(i32::from(!healthy()));
     }
     println!("sample-app {} starts", version());
+    // As process 1 of a container it would otherwise not end at all.
+    signal_hook::flag::register_conditional_shutdown(SIGTERM, 0, Arc::new(AtomicBool::new(true)))?;
     if let Some(code) = env("EXIT_AT_START") {
         eprintln!("configuration missing: DATABASE_URL is not set");
         std::process::exit(code.parse().unwrap_or(1));
@@ -180,7 +185,9 @@ fn page(stream: &mut TcpStream, head: &Head, path: &str, close: bool) -> io::Res
 fn answer(stream: &mut TcpStream, status: u16, kind: &str, text: &str, close: bool) -> io::Result<()> {
     let connection = if close { "close" } else { "keep-alive" };
     let length = text.len();
-    let head = format!("HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: {connection}\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: {connection}\r\n\r\n"
+    );
     stream.write_all([head.as_bytes(), text.as_bytes()].concat().as_slice())
 }
 
@@ -198,7 +205,9 @@ fn events(stream: &mut TcpStream, head: &Head) -> io::Result<()> {
 /// WebSocket: every message comes back with the version in front.
 fn echo(mut stream: TcpStream, head: &Head) -> io::Result<()> {
     let key = derive_accept_key(head.header("sec-websocket-key").unwrap_or_default().as_bytes());
-    let head = format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {key}\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {key}\r\n\r\n"
+    );
     stream.write_all(head.as_bytes())?;
     let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
     while let Ok(message) = socket.read() {
