@@ -80,7 +80,7 @@ impl Guard {
         }
         Err(Problem::new(
             ProblemKind::UnknownHost,
-            format!("{given:?} is not a name of this API: use localhost or an IP address, or add it to api.hosts"),
+            format!("{given:?} is not a name of this API: use localhost or its IP address"),
         ))
     }
 
