@@ -4,6 +4,7 @@
 //! level, and `tests/it/layers.rs` fails when one does not.
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod docker;

@@ -56,8 +56,8 @@ pub struct Guard {
 }
 
 impl Access {
-    /// With a token every request to the API must show it; without one nothing can be changed. `hosts` are names
-    /// under which the listener is reached, besides `localhost` and IP addresses.
+    /// With a token every request to the API must show it. Without one nothing can be changed, and the listener can
+    /// be reached only by IP address, as `localhost`, or by one of the names in `hosts`.
     ///
     /// # Errors
     /// The token is empty.
@@ -70,8 +70,12 @@ impl Access {
 
 impl Guard {
     /// A page that makes the browser resolve its own name to our address (DNS rebinding) still sends its own
-    /// name: only names that can't be somebody else's are accepted.
+    /// name: only names that can't be somebody else's are accepted. With a token there is nothing to be had that
+    /// way, and the API may stand behind a reverse proxy under any name.
     fn knows_host(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        if self.token.is_some() {
+            return Ok(());
+        }
         let given = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let host = host_of(given).unwrap_or_default();
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
@@ -80,7 +84,7 @@ impl Guard {
         }
         Err(Problem::new(
             ProblemKind::UnknownHost,
-            format!("{given:?} is not a name of this API: use localhost or an IP address, or add it to api.hosts"),
+            format!("{given:?} is not a name of this API: use localhost or its IP address, or configure api.token"),
         ))
     }
 

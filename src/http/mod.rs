@@ -22,7 +22,7 @@ mod registries;
 mod router;
 mod serve;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod webhooks;

@@ -111,7 +111,7 @@ pub struct Problem {
     pub detail: String,
     /// Why it is held back, when that is the problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hold: Option<Hold>,
+    pub hold: Option<Box<Hold>>,
     #[serde(skip)]
     retry_after: Option<&'static str>,
 }
@@ -132,7 +132,7 @@ impl Problem {
 
     /// A deployment that is held back.
     pub fn held(detail: String, hold: Hold) -> Self {
-        Self { hold: Some(hold), ..Self::new(ProblemKind::Held, detail) }
+        Self { hold: Some(Box::new(hold)), ..Self::new(ProblemKind::Held, detail) }
     }
 
     /// True when it is of this kind.
