@@ -101,7 +101,7 @@ fn ports(config: &Config, metrics: &Metrics) -> Result<Ports, Error> {
     })
 }
 
-fn registry_config(registry: &config::Registry) -> registry::RegistryConfig {
+pub(super) fn registry_config(registry: &config::Registry) -> registry::RegistryConfig {
     registry::RegistryConfig {
         username: registry.username.clone(),
         password: registry.password.clone(),

@@ -4,6 +4,7 @@
 //! run by themselves, under another supervisor.
 
 mod agent;
+mod doctor;
 mod logging;
 mod proxy;
 mod run;
@@ -15,6 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
 pub use agent::{Ended, agent};
+pub use doctor::{Finding, doctor};
 pub use proxy::{ProxyArgs, proxy};
 pub use run::run;
 

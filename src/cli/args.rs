@@ -56,6 +56,8 @@ pub(super) enum Command {
     Proxy(ProxyFlags),
     #[command(flatten)]
     Ask(Question),
+    /// Look at everything that tagboat needs and say what is missing; ends with 1 when something is
+    Doctor(ConfigFile),
     /// Check the configuration, or show its defaults and its schema
     #[command(subcommand)]
     Config(ConfigCommand),

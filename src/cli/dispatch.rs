@@ -54,6 +54,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<Exit, Failure> {
         Command::Run(file) => process::run(&file.config),
         Command::Agent(file) => process::agent(&file.config),
         Command::Proxy(flags) => process::proxy(flags),
+        Command::Doctor(file) => process::doctor(out, &file.config, cli.json),
         Command::Config(command) => files::config(out, &command, cli.json),
         Command::Metrics => files::metrics(out),
         Command::Completions { shell } => files::completions(out, shell),

@@ -18,6 +18,8 @@ async fn refused(program: &Program, image: Image) -> Value {
         })
         .await;
     assert_eq!(program.version().await.as_deref(), Some("v1"));
+    // A wrong platform is refused so quickly that hardly a request was made: there shall be some after it as well.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     load.finish().assert_clean(50);
     let running = program.docker().states(program.setup.app);
     assert_eq!(running.iter().filter(|state| state.ends_with(" running")).count(), 1, "{running:?}");

@@ -3,8 +3,10 @@
 //! Each test has containers, ports and directories of its own; the engine is shared by all of them.
 
 mod broken;
+mod faults;
 mod kills;
 mod layers;
-mod proxy;
+mod reload;
 mod support;
 mod swap;
+mod watch;

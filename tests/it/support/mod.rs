@@ -14,7 +14,7 @@ pub(crate) use docker::{Docker, docker};
 pub(crate) use image::Image;
 pub(crate) use load::Load;
 pub(crate) use program::{Program, Setup};
-pub(crate) use registry::Registry;
+pub(crate) use registry::{Registry, client};
 
 /// A port that is free now.
 pub(crate) fn free_port() -> u16 {

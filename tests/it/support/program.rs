@@ -153,6 +153,10 @@ impl Program {
         self.get(&format!("/apps/{}", self.setup.app)).await
     }
 
+    pub(crate) fn metrics_port(&self) -> u16 {
+        self.metrics
+    }
+
     pub(crate) async fn metrics(&self) -> String {
         let url = format!("http://127.0.0.1:{}/metrics", self.metrics);
         client().get(url).send().await.unwrap().text().await.unwrap()

@@ -1,1 +1,0 @@
-//! The proxy by itself, against a control socket.
