@@ -50,7 +50,7 @@ fn a_drained_target_is_never_used() {
 fn a_request_that_becomes_a_stream_is_never_uncounted() {
     drained_beside(|claims, stopped| {
         if claims.enter() {
-            claims.into_stream();
+            claims.turn_stream();
             assert!(!stopped.load(Ordering::SeqCst), "a stream is on a target that was stopped");
             claims.leave_stream();
         }
