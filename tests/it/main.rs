@@ -2,6 +2,8 @@
 //!
 //! Each test has containers, ports and directories of its own; the engine is shared by all of them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::disallowed_methods, reason = "tests")]
+
 mod broken;
 mod faults;
 mod kills;

@@ -4,6 +4,8 @@
 //! in `enter` (`if self.draining.load …`), `a_drained_target_is_never_used` fails: the drain reads zero, the target is
 //! stopped, and the request that had selected it before uses it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::disallowed_methods, reason = "tests")]
+
 #[path = "../../src/proxy/claim.rs"]
 #[allow(dead_code, reason = "each model uses a part")]
 mod claim;
