@@ -36,7 +36,7 @@ pub struct Client {
     hosts: RwLock<HashMap<String, Arc<Host>>>,
     pools: Pools,
     limits: Limits,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     store: Arc<dyn Store>,
 }
 

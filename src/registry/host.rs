@@ -83,7 +83,8 @@ impl Host {
         metrics: Metrics,
     ) -> Result<Self, String> {
         let (name, api) = (repository.registry(), repository.api_host());
-        let plain = config.http || is_loopback(api);
+        // Whoever names certificates for a registry on this host means TLS.
+        let plain = config.http || (is_loopback(api) && config.ca_file.is_none());
         let trust = match &config.ca_file {
             _ if plain => Trust::Plain,
             Some(path) => Trust::File(path.clone()),

@@ -18,6 +18,9 @@ mod pool;
 mod quota;
 mod refusal;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -66,7 +69,7 @@ pub struct RegistryConfig {
     pub password_file: Option<PathBuf>,
     /// Certificates that are trusted besides the system's.
     pub ca_file: Option<PathBuf>,
-    /// Plain HTTP; loopback registries have it anyway.
+    /// Plain HTTP; loopback registries without a `ca_file` have it anyway.
     pub http: bool,
     /// Requests under way at once; `None`: 4.
     pub max_concurrent: Option<usize>,

@@ -139,21 +139,23 @@ pub(super) fn said(body: &str) -> String {
     line.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
+/// An error and what lies beneath it. `source` of an `io::Error` skips the error that it carries.
 fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&cause: &&'e (dyn Error + 'static)| cause.source())
+    std::iter::successors(Some(error), |&cause: &&'e (dyn Error + 'static)| {
+        let carried = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        carried.map(|inner| inner as &(dyn Error + 'static)).or_else(|| cause.source())
+    })
 }
 
 /// What lies beneath an error, in one line.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    causes(error).skip(1).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let mut words: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
+    words.dedup();
+    words.join(": ")
 }
 
-/// rustls hides in an `io::Error`, whose `source` skips what it carries.
 fn find_tls<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
-    causes(error).find_map(|cause| {
-        let carried = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        carried.and_then(|inner| inner.downcast_ref()).or_else(|| cause.downcast_ref::<rustls::Error>())
-    })
+    causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>())
 }
 
 #[cfg(test)]
