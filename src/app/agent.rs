@@ -86,7 +86,11 @@ fn ports(config: &Config, metrics: &Metrics) -> Result<Ports, Error> {
         .map_err(|error| Error::System { operation: "open the memory".to_owned(), source: Box::new(error) })?;
     let store: Arc<SledStore> = Arc::new(store);
     let registries = config.registries.iter().map(|(name, r)| (name.clone(), registry_config(r))).collect();
-    let registry = registry::Client::new(registry::Config { registries }, metrics.clone(), store.clone());
+    let registry = registry::Client::new(
+        registry::Config { registries, ..registry::Config::default() },
+        metrics.clone(),
+        store.clone(),
+    );
     let docker_config = docker::Config { host: config.docker.host.clone(), cert_path: config.docker.cert_path.clone() };
     let owner = config.state_dir.display().to_string();
     let docker = Docker::new(docker_config, owner)

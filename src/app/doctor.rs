@@ -91,7 +91,8 @@ async fn registries(config: &Config, host: Option<&Platform>) -> Vec<Finding> {
         Err(error) => return vec![finding("memory", Err(error.to_string()))],
     };
     let registries = config.registries.iter().map(|(name, r)| (name.clone(), registry_config(r))).collect();
-    let client = registry::Client::new(registry::Config { registries }, Metrics::new(), store);
+    let client =
+        registry::Client::new(registry::Config { registries, ..registry::Config::default() }, Metrics::new(), store);
     let mut findings = Vec::new();
     for app in &config.apps {
         findings.push(finding(format!("image of {}", app.name), image(&client, app, host).await));

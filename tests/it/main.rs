@@ -8,6 +8,7 @@ mod broken;
 mod faults;
 mod kills;
 mod layers;
+mod registry;
 mod reload;
 mod support;
 mod swap;
