@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench check` prints wall time, CPU time and peak memory of both, and their ratios. The registry, the
 //! checker and curl are processes of their own, so that the cost of one is not counted to another; the checker's
-//! figures contain the start of its process and runtime, as curl's do.
+//! figures contain the start of its process and runtime, as curl's do, and a freshly opened store.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and ends when it can't go on")]
 
 use std::io::Write;
