@@ -35,7 +35,7 @@ fn seconds(millis: u64) -> f64 {
 fn log(event: &Event) {
     let app = event.app.as_str();
     match &event.kind {
-        EventKind::Activated { source } => debug!(app, source = source.label(), "activated"),
+        EventKind::Activated { source } => info!(app, "asked by {} to look", source.label()),
         EventKind::Checked { result, digest, message } => match message {
             Some(message) => warn!(app, result, "could not check: {message}"),
             None => debug!(app, result, digest = digest.as_ref().map(|d| d.short()), "checked"),
