@@ -5,5 +5,6 @@
 
 mod open;
 mod trees;
+mod writer;
 
 pub use trees::SledStore;

@@ -1,5 +1,6 @@
 //! The trees, their keys, and the `Store` port over them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
@@ -8,6 +9,8 @@ use sled::{Db, Tree};
 
 use crate::model::{AppName, Attempts, Deployment, Digest, Pin, Quarantine, Repository, Seen, SwapId, Tag};
 use crate::ports::{Store, StoreError};
+
+use super::writer::Writer;
 
 /// The format of every tree's values; raised when a field is added that an older tagboat must not lose.
 pub(super) const FORMAT: u32 = 1;
@@ -42,9 +45,10 @@ pub(super) const TREES: [(&str, &str); 6] = [
 const KEPT: usize = 200;
 
 /// The memory on disk.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct SledStore {
     db: Db,
+    writer: Writer,
 }
 
 fn app_prefix(app: &AppName) -> Vec<u8> {
@@ -76,7 +80,8 @@ impl SledStore {
     /// # Errors
     /// When not even a memory that is forgotten at the next start can be made.
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
-        Ok(Self { db: super::open::open(state_dir)? })
+        let db = super::open::open(state_dir)?;
+        Ok(Self { writer: Writer::new(db.clone()), db })
     }
 
     fn tree(&self, name: &'static str, operation: &'static str) -> Result<Tree, StoreError> {
@@ -89,11 +94,13 @@ impl SledStore {
         key: &[u8],
         operation: &'static str,
     ) -> Result<Option<T>, StoreError> {
+        if let Some(kept) = self.writer.kept(tree, key) {
+            return Ok(kept.and_then(|value| decode(tree, key, &value)));
+        }
         let value = self.tree(tree, operation)?.get(key).map_err(|e| StoreError { operation, source: Box::new(e) })?;
         Ok(value.and_then(|value| decode(tree, key, &value)))
     }
 
-    /// On disk when it returns.
     fn write<T: Serialize>(
         &self,
         tree: &'static str,
@@ -101,16 +108,9 @@ impl SledStore {
         value: Option<&T>,
         operation: &'static str,
     ) -> Result<(), StoreError> {
-        let tree = self.tree(tree, operation)?;
-        let failed = |error: sled::Error| StoreError { operation, source: Box::new(error) };
-        match value {
-            Some(value) => {
-                let bytes = serde_json::to_vec(value).map_err(|e| StoreError { operation, source: Box::new(e) })?;
-                tree.insert(key, bytes).map_err(failed)?;
-            }
-            None => drop(tree.remove(key).map_err(failed)?),
-        }
-        self.db.flush().map_err(failed)?;
+        let bytes = value.map(serde_json::to_vec).transpose();
+        let bytes = bytes.map_err(|e| StoreError { operation, source: Box::new(e) })?;
+        self.writer.write(tree, key, bytes);
         Ok(())
     }
 
@@ -121,12 +121,19 @@ impl SledStore {
         prefix: &[u8],
         operation: &'static str,
     ) -> Result<Vec<(Vec<u8>, T)>, StoreError> {
-        let mut found = Vec::new();
+        let mut found: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         for entry in self.tree(tree, operation)?.scan_prefix(prefix) {
             let (key, value) = entry.map_err(|e| StoreError { operation, source: Box::new(e) })?;
-            found.extend(decode(tree, &key, &value).map(|value| (key.to_vec(), value)));
+            found.insert(key.to_vec(), value.to_vec());
         }
-        Ok(found)
+        for (key, value) in self.writer.kept_under(tree, prefix) {
+            match value {
+                Some(value) => drop(found.insert(key, value)),
+                None => drop(found.remove(&key)),
+            }
+        }
+        let decoded = found.into_iter().filter_map(|(key, value)| Some((key.clone(), decode(tree, &key, &value)?)));
+        Ok(decoded.collect())
     }
 }
 
@@ -191,10 +198,13 @@ impl Store for SledStore {
         let operation = "record a deployment";
         let key = history_key(app, deployment);
         self.write(HISTORY, &key, Some(deployment), operation)?;
-        let tree = self.tree(HISTORY, operation)?;
-        let keys: Vec<_> = tree.scan_prefix(app_prefix(app)).keys().filter_map(Result::ok).collect();
+        let keys: Vec<Vec<u8>> = self
+            .scan::<serde::de::IgnoredAny>(HISTORY, &app_prefix(app), operation)?
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
         for old in keys.iter().take(keys.len().saturating_sub(KEPT)) {
-            tree.remove(old).map_err(|error| StoreError { operation, source: Box::new(error) })?;
+            self.writer.write(HISTORY, old, None);
         }
         Ok(())
     }
@@ -333,6 +343,20 @@ mod tests {
         let store = SledStore::open(&dir.path().join("state")).unwrap();
         store.put_note("n", b"1").unwrap();
         assert_eq!(store.note("n").unwrap(), Some(b"1".to_vec()));
+    }
+
+    #[test]
+    fn after_an_error_of_the_disk_everything_goes_on_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path()).unwrap();
+        store.put_quarantine(&shop(), &quarantine("a")).unwrap();
+        store.writer.fail();
+        store.put_quarantine(&shop(), &quarantine("b")).unwrap();
+        store.put_deployment(&shop(), &deployment(1)).unwrap();
+        assert_eq!(store.quarantine(&shop()).unwrap().len(), 2);
+        assert_eq!(store.lift_quarantine(&shop(), None).unwrap(), 2);
+        assert_eq!(store.quarantine(&shop()).unwrap(), []);
+        assert_eq!(store.deployments(&shop(), 9).unwrap(), [deployment(1)]);
     }
 
     fn broken(dir: &Path) -> usize {

@@ -98,3 +98,84 @@ async fn a_version_that_answers_errors_in_the_bake_is_switched_back() {
     let report = load.finish();
     assert!(report.failed() > 0 && report.failed() < report.sent() / 2, "{:#}", report.0);
 }
+
+/// The app's hold, once it is that an attempt is repeated later.
+async fn backing_off(program: &Program, reason: &str) -> Value {
+    let hold = program
+        .wait(Duration::from_secs(60), "the attempt is repeated later", || async {
+            let status = program.status().await?;
+            (status["hold"]["hold"] == "backing_off").then(|| status["hold"].clone())
+        })
+        .await;
+    assert_eq!(hold["failure"]["reason"], reason, "{hold:#}");
+    let status = program.status().await.unwrap();
+    assert_eq!(status["quarantined"].as_array().unwrap().len(), 0, "the image is not at fault");
+    assert_eq!(program.version().await.as_deref(), Some("v1"));
+    hold
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_is_lost_between_check_and_pull_is_tried_again_later() {
+    let program = Program::serving(Setup::new("broken-lost")).await;
+    let load = Load::start(program.port, &["--rps", "100"]);
+    let agent = program.child("agent").unwrap();
+    crate::support::signal_pid(agent, rustix::process::Signal::STOP);
+    let image = Image::sample("v2").note("unlike v1");
+    image.push(&program.registry, "broken-lost", "latest").await;
+    program.registry.lose(&image.layer());
+    crate::support::signal_pid(agent, rustix::process::Signal::CONT);
+    // The announcement may have been made while nobody listened.
+    program.cli(&["check", "broken-lost"]);
+    backing_off(&program, "pull").await;
+    load.finish().assert_clean(10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_keeps_the_old_version_and_is_nobodys_quarantine() {
+    let mut program = Program::prepared(Setup::new("broken-disk")).await;
+    let disk = Tmpfs::mount(&program.state());
+    Image::sample("v1").push(&program.registry, "broken-disk", "latest").await;
+    program.start();
+    program.wait_for_version("v1").await;
+    program.settled().await;
+    disk.fill();
+    let load = Load::start(program.port, &["--rps", "100"]);
+    Image::sample("v2").push(&program.registry, "broken-disk", "latest").await;
+    backing_off(&program, "traffic").await;
+    disk.free();
+    program.cli(&["deploy", "broken-disk"]);
+    program.wait_for_version("v2").await;
+    load.finish().assert_clean(10);
+    drop(program);
+    drop(disk);
+}
+
+/// A small disk of its own.
+struct Tmpfs(std::path::PathBuf);
+
+impl Tmpfs {
+    fn mount(at: &std::path::Path) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        let mount = ["-t", "tmpfs", "-o", "size=8m", "tmpfs"];
+        let status = std::process::Command::new("mount").args(mount).arg(at).status().unwrap();
+        assert!(status.success(), "only root can mount");
+        Self(at.to_owned())
+    }
+
+    fn fill(&self) {
+        use std::io::Write;
+        let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        while file.write_all(&[0; 1]).is_ok() {}
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}

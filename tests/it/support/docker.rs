@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// The bridge of our daemon; 10.213.0.0/16 is not used by Docker's own pools.
-const BRIDGE: &str = "tagboat-test0";
+/// What our daemons' bridges are called, before the process id: a daemon of an earlier run may still be ending.
+const BRIDGE: &str = "tgbt";
 
 /// An engine for tests.
 #[derive(Debug)]
@@ -25,6 +25,18 @@ pub(crate) fn docker() -> &'static Docker {
     })
 }
 
+/// Removes the bridges of runs that have ended.
+fn clear_bridges() {
+    let links = run("ip", &["-o", "link", "show", "type", "bridge"]);
+    let links = String::from_utf8_lossy(&links.stdout).into_owned();
+    for name in links.lines().filter_map(|line| line.split(": ").nth(1)) {
+        let dead = name.strip_prefix(BRIDGE).is_some_and(|pid| !std::path::Path::new("/proc").join(pid).exists());
+        if dead {
+            run("ip", &["link", "delete", name]);
+        }
+    }
+}
+
 fn run(program: &str, args: &[&str]) -> Output {
     Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program} {args:?}: {error}"))
 }
@@ -34,9 +46,13 @@ impl Docker {
     fn start() -> Self {
         let dir = std::env::temp_dir().join(format!("tagboat-dockerd-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        run("ip", &["link", "add", BRIDGE, "type", "bridge"]);
-        run("ip", &["addr", "replace", "10.213.0.1/16", "dev", BRIDGE]);
-        run("ip", &["link", "set", BRIDGE, "up"]);
+        clear_bridges();
+        let bridge = format!("{BRIDGE}{}", std::process::id());
+        // A network that is not used by Docker's own pools, another one for each run.
+        let address = format!("10.213.{}.1/24", std::process::id() % 250);
+        run("ip", &["link", "add", &bridge, "type", "bridge"]);
+        run("ip", &["addr", "replace", &address, "dev", &bridge]);
+        run("ip", &["link", "set", &bridge, "up"]);
         let path = |name: &str| dir.join(name).display().to_string();
         let host = format!("unix://{}", path("docker.sock"));
         let (data, exec, pid) = (path("data"), path("exec"), path("pid"));
@@ -53,7 +69,7 @@ impl Docker {
             "--pidfile",
             &pid,
             "--bridge",
-            BRIDGE,
+            &bridge,
             "--iptables=false",
             "--ip-masq=false",
             "--userland-proxy=false",

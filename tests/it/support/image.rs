@@ -13,6 +13,7 @@ pub(crate) struct Image {
     entrypoint: Vec<String>,
     healthcheck: Option<Value>,
     architecture: &'static str,
+    note: String,
 }
 
 impl Image {
@@ -24,7 +25,19 @@ impl Image {
             entrypoint: vec!["/app".to_owned()],
             healthcheck: None,
             architecture,
+            note: String::new(),
         }
+    }
+
+    /// A layer unlike that of any other version.
+    pub(crate) fn note(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.note);
+        self
+    }
+
+    /// The digest of its layer.
+    pub(crate) fn layer(&self) -> Digest {
+        Digest::of(&layer(&self.note))
     }
 
     pub(crate) fn env(mut self, key: &str, value: &str) -> Self {
@@ -52,7 +65,7 @@ impl Image {
 
     /// Pushes it under a tag; the digest that the tag then has.
     pub(crate) async fn push(&self, registry: &Registry, repository: &str, tag: &str) -> Digest {
-        let layer = layer();
+        let layer = layer(&self.note);
         let layer_digest = blob(registry, repository, &layer).await;
         let config = json!({
             "architecture": self.architecture, "os": "linux", "created": "2026-01-01T00:00:00Z",
@@ -76,14 +89,20 @@ impl Image {
     }
 }
 
-/// A layer with the sample app as `/app`.
-fn layer() -> Vec<u8> {
+/// A layer with the sample app as `/app`, and a note.
+fn layer(note: &str) -> Vec<u8> {
     let program = std::fs::read(sample("sample-app")).unwrap();
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_size(program.len() as u64);
     header.set_mode(0o755);
     tar.append_data(&mut header, "app", program.as_slice()).unwrap();
+    if !note.is_empty() {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(note.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, "note", note.as_bytes()).unwrap();
+    }
     tar.into_inner().unwrap()
 }
 

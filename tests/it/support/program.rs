@@ -141,6 +141,12 @@ impl Program {
         signal_pid(self.child(role).unwrap_or_else(|| panic!("there is no {role}")), Signal::KILL);
     }
 
+    /// Runs the command line against it.
+    pub(crate) fn cli(&self, args: &[&str]) -> std::process::Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
+        command.arg("--socket").arg(self.state().join("run/agent.sock")).args(args).output().unwrap()
+    }
+
     /// A document of the API.
     pub(crate) async fn get(&self, path: &str) -> Option<Value> {
         let url = format!("http://127.0.0.1:{}/api/v1{path}", self.api);

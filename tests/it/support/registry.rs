@@ -50,6 +50,13 @@ impl Registry {
         self.process = None;
     }
 
+    /// Loses a blob from its disk; the manifest that names it stays.
+    pub(crate) fn lose(&self, digest: &tagboat::model::Digest) {
+        let hex = digest.as_str().trim_start_matches("sha256:");
+        let blobs = self.dir.path().join("data/docker/registry/v2/blobs/sha256");
+        std::fs::remove_file(blobs.join(&hex[..2]).join(hex).join("data")).unwrap();
+    }
+
     /// `127.0.0.1:port`
     pub(crate) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
