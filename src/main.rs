@@ -1,2 +1,7 @@
-//! tagboat
-fn main() {}
+//! The `tagboat` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tagboat::cli::main()
+}

@@ -328,3 +328,6 @@ fn alive(container: &Container) -> bool {
 fn act(plan: Plan) -> Decision {
     Decision::Act(Box::new(plan))
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,8 +35,13 @@ pub fn parse_cron(expression: &str) -> Result<String, InvalidCron> {
     let full = if fields == 5 { format!("0 {expression}") } else { expression.to_owned() };
     match Cron::from_str(&full) {
         Ok(_) => Ok(full),
-        Err(error) => Err(InvalidCron { expression: expression.to_owned(), problem: error.to_string() }),
+        Err(error) => Err(InvalidCron { expression: expression.to_owned(), problem: one_line(&error.to_string()) }),
     }
+}
+
+/// The parser draws arrows under the text; the last line says what is wrong.
+fn one_line(problem: &str) -> String {
+    problem.lines().last().unwrap_or_default().trim_start_matches('^').trim().trim_end_matches('.').to_owned()
 }
 
 /// The time of the next check. `last` is the last one, `None` at the start; `jitter` is a random number from 0 to 1.

@@ -11,6 +11,8 @@
 
 mod bus;
 mod condition;
+#[cfg(test)]
+pub(crate) mod detached;
 mod executor;
 mod fleet;
 mod handle;

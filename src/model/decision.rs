@@ -249,7 +249,7 @@ impl PlanReason {
 }
 
 /// One step of a plan. The executor has no choice left to make.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "step")]
 pub enum Step {
     /// Fetch the image by digest, unless the engine has it.
@@ -311,7 +311,7 @@ impl Step {
 }
 
 /// The steps that bring an app from what is observed to what is wanted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Its id.
     pub swap: SwapId,
@@ -336,7 +336,7 @@ pub struct Plan {
 }
 
 /// What to do about an app now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "decision")]
 pub enum Decision {
     /// What is wanted serves, and nothing else is left over.

@@ -108,6 +108,14 @@ pub enum DeploymentResult {
 }
 
 impl DeploymentResult {
+    /// How it failed, if it did.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed { failure } | Self::RolledBack { failure } => Some(failure),
+            Self::Running | Self::Succeeded | Self::Superseded => None,
+        }
+    }
+
     /// Stable name.
     pub fn label(&self) -> &'static str {
         match self {

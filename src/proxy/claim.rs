@@ -37,7 +37,7 @@ impl Claims {
     }
 
     /// A request turns out to be a stream. It is counted there first, so that the sum is never too small.
-    pub(crate) fn into_stream(&self) {
+    pub(crate) fn turn_stream(&self) {
         self.streams.fetch_add(1, Ordering::SeqCst);
         self.requests.fetch_sub(1, Ordering::SeqCst);
     }

@@ -125,7 +125,7 @@ impl Claim {
     /// From now on this is a stream.
     pub(super) fn become_stream(&mut self) {
         if !self.stream {
-            self.upstream.claims.into_stream();
+            self.upstream.claims.turn_stream();
             self.stream = true;
         }
     }

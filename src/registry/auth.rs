@@ -61,9 +61,9 @@ impl Tokens {
         self.scopes.lock().expect("no holder panics").entry(repository.to_owned()).or_default().clone()
     }
 
-    /// The registry wants Basic.
-    pub(super) fn wants_basic(&self) {
-        self.basic.store(true, std::sync::atomic::Ordering::Relaxed);
+    /// The registry wants Basic, or no longer.
+    pub(super) fn wants_basic(&self, basic: bool) {
+        self.basic.store(basic, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// The challenge that was last given for a repository, to fetch a new token without being refused first.
@@ -85,21 +85,26 @@ impl TokenAnswer {
     }
 }
 
-/// The URL of the token service with its query, from a challenge. The error names what is wrong with it.
-pub(super) fn token_url(challenge: &Challenge, repository: &str, http_allowed: bool) -> Result<url::Url, String> {
+/// The token service that a challenge names. The error says what is wrong with it.
+pub(super) fn realm(challenge: &Challenge, http_allowed: bool) -> Result<url::Url, String> {
     let realm = challenge.parameters.get("realm").map(String::as_str).unwrap_or_default();
-    let mut url: url::Url = realm.parse().map_err(|_| format!("its token service {realm:?} is no address"))?;
-    if url.scheme() != "https" && !(http_allowed && url.scheme() == "http") {
-        return Err(format!("its token service {realm:?} is not https, and no secret is sent there"));
+    let url: url::Url = realm.parse().map_err(|_| format!("its token service {realm:?} is no address"))?;
+    if url.scheme() == "https" || (http_allowed && url.scheme() == "http") {
+        return Ok(url);
     }
+    Err(format!("its token service {realm:?} is not https, and no secret is sent there"))
+}
+
+/// The token service's address with the question in it.
+pub(super) fn token_url(mut realm: url::Url, challenge: &Challenge, repository: &str) -> url::Url {
     {
-        let mut query = url.query_pairs_mut();
+        let mut query = realm.query_pairs_mut();
         if let Some(service) = challenge.parameters.get("service") {
             query.append_pair("service", service);
         }
         query.append_pair("scope", &scope(challenge, repository));
     }
-    Ok(url)
+    realm
 }
 
 /// The scope that a challenge asks for; some registries ask for `*` or for nothing, and then pulling is meant.
@@ -116,8 +121,8 @@ mod tests {
     #[test]
     fn a_token_service_without_tls_gets_no_secret() {
         let challenge = &parse(r#"Bearer realm="http://auth.example/token",service="s""#)[0];
-        assert!(token_url(challenge, "a/b", false).unwrap_err().contains("not https"));
-        let url = token_url(challenge, "a/b", true).unwrap();
+        assert!(realm(challenge, false).unwrap_err().contains("not https"));
+        let url = token_url(realm(challenge, true).unwrap(), challenge, "a/b");
         assert_eq!(url.as_str(), "http://auth.example/token?service=s&scope=repository%3Aa%2Fb%3Apull");
     }
 

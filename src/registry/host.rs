@@ -1,31 +1,35 @@
-//! One registry: its connections, and a request to it with everything around it.
+//! One registry: a request to it with everything around it.
 
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 
-use chrono::Utc;
-use http::header::{ACCEPT, AUTHORIZATION, IF_NONE_MATCH, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, AUTHORIZATION, IF_NONE_MATCH, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use reqwest::{Response, redirect};
-use secrecy::ExposeSecret;
+use reqwest::Response;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant};
+use url::Url;
 
 use crate::metrics::Metrics;
-use crate::model::Repository;
+use crate::model::{Credentials, Repository};
 use crate::ports::{RegistryError, RegistryErrorKind};
 
-use super::auth::{Introduction, TokenAnswer, Tokens, scope, token_url};
+use super::auth::{Introduction, Tokens};
 use super::backoff::Standing;
 use super::challenge::{Challenge, parse};
 use super::credentials::Finder;
-use super::{CONNECT, DOCUMENT, RegistryConfig, SHORT};
+use super::habits::Habits;
+use super::pool::{Pools, Trust};
+use super::{DOCUMENT, Limits, RegistryConfig};
 
 /// Requests to one registry at once: polite, and enough for a hundred tags a second at 30 ms.
 const CONCURRENT: usize = 4;
 
 /// The words of a refusal are read up to this.
 const WORDS: usize = 8 << 10;
+
+/// Storage is behind one redirect, rarely two.
+const REDIRECTS: usize = 5;
 
 /// The four types, in one line: with one missing, registries answer 404 or with another digest.
 pub(super) const MANIFEST_TYPES: &str = "application/vnd.oci.image.index.v1+json, \
@@ -37,15 +41,18 @@ pub(super) const MANIFEST_TYPES: &str = "application/vnd.oci.image.index.v1+json
 pub(super) struct Host {
     pub(super) name: String,
     base: String,
-    plain: bool,
-    ca_file: Option<std::path::PathBuf>,
-    http: reqwest::Client,
-    slots: Semaphore,
-    tokens: Tokens,
+    pub(super) plain: bool,
+    pub(super) config: RegistryConfig,
+    pub(super) http: reqwest::Client,
+    pub(super) limits: Limits,
+    /// Requests under way at once.
+    pub(super) slots: Semaphore,
+    pub(super) tokens: Tokens,
+    /// What its token service did not accept, and until when it is not shown again.
+    pub(super) refused_secret: Mutex<Option<(SecretString, Instant)>>,
     pub(super) finder: Finder,
     pub(super) standing: Mutex<Standing>,
-    /// It answers 405 to HEAD.
-    pub(super) head_unsupported: AtomicBool,
+    pub(super) habits: Habits,
     metrics: Metrics,
 }
 
@@ -56,7 +63,13 @@ pub(super) struct Ask<'a> {
     /// After `/v2/<repository>/`.
     pub(super) path: String,
     pub(super) if_none_match: Option<&'a str>,
-    pub(super) limit: Duration,
+}
+
+/// An answer, read to its end; of a refusal only the beginning.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
 }
 
 impl Host {
@@ -64,186 +77,144 @@ impl Host {
     pub(super) fn new(
         repository: &Repository,
         config: &RegistryConfig,
-        standing: Standing,
+        finder: Finder,
+        pools: &Pools,
+        limits: Limits,
         metrics: Metrics,
     ) -> Result<Self, String> {
         let (name, api) = (repository.registry(), repository.api_host());
-        let plain = config.http || is_loopback(api);
-        let redirects = redirect::Policy::limited(5);
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .redirect(redirects)
-            .user_agent(concat!("tagboat/", env!("CARGO_PKG_VERSION")));
-        if plain {
-            // Without TLS the system's certificates are not needed, and in a container from scratch there are none.
-            builder = builder.tls_certs_only([]).no_proxy();
-        } else if let Some(path) = &config.ca_file {
-            let pem =
-                std::fs::read(path).map_err(|error| format!("ca_file {} can't be read: {error}", path.display()))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem);
-            let certificates = certificates.map_err(|error| format!("ca_file {}: {error}", path.display()))?;
-            builder = builder.tls_certs_merge(certificates);
-        }
-        let http = builder.build().map_err(|error| format!("TLS for registry {name} can't be set up: {error:?}"))?;
+        // Whoever names certificates for a registry on this host means TLS.
+        let plain = config.http || (is_loopback(api) && config.ca_file.is_none());
+        let trust = match &config.ca_file {
+            _ if plain => Trust::Plain,
+            Some(path) => Trust::File(path.clone()),
+            None => Trust::System,
+        };
         Ok(Self {
             name: name.to_owned(),
             base: format!("{}://{api}/v2/", if plain { "http" } else { "https" }),
             plain,
-            ca_file: config.ca_file.clone(),
-            http,
-            slots: Semaphore::new(config.max_concurrent.unwrap_or(CONCURRENT).max(1)),
+            config: config.clone(),
+            http: pools.client(&trust).map_err(|words| format!("registry {name}: {words}"))?,
+            limits,
+            slots: Semaphore::new(config.max_concurrent.unwrap_or(CONCURRENT).clamp(1, Semaphore::MAX_PERMITS)),
             tokens: Tokens::default(),
-            finder: Finder::new(name, config),
-            standing: Mutex::new(standing),
-            head_unsupported: AtomicBool::new(false),
+            refused_secret: Mutex::default(),
+            finder,
+            standing: Mutex::default(),
+            habits: Habits::default(),
             metrics,
         })
     }
 
     /// Sends a request, introduced as the registry wants it. 401 leads to one more try with a fresh token; what the
     /// answer means beyond that is the caller's business.
-    pub(super) async fn send(&self, ask: &Ask<'_>) -> Result<Response, RegistryError> {
-        let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
+    pub(super) async fn send(&self, ask: &Ask<'_>) -> Result<Answer, RegistryError> {
         let path = ask.repository.path();
         let introduction = match self.tokens.ready(path).await {
             Some(ready) => Some(ready),
             None => match self.tokens.known_challenge(path) {
-                Some(challenge) => self.introduce(ask.repository, &challenge, false).await?,
+                Some(challenge) => self.introduce(ask.repository, &challenge, None).await?,
                 None => None,
             },
         };
-        let response = self.once(ask, introduction.as_ref()).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
+        let answer = self.once(ask, introduction.as_ref()).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
         }
-        let challenges = challenges(response.headers());
+        let challenges = challenges(&answer.headers);
         let known = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
         let Some(challenge) = known("bearer").or_else(|| known("basic")) else {
             let schemes: Vec<&str> = challenges.iter().map(|c| c.scheme.as_str()).collect();
-            let words = format!("it asks for an authentication that tagboat does not know ({})", schemes.join(", "));
+            let words = format!("it answered 401 and asks for nothing that tagboat knows ({})", schemes.join(", "));
             return Err(self.refused(ask.repository, &words).await);
         };
-        self.finder.forget();
-        let fresh = introduction.is_some();
-        let Some(introduction) = self.introduce(ask.repository, challenge, fresh).await? else {
-            return Err(self.refused(ask.repository, "it wants credentials").await);
+        let Some(introduction) = self.introduce(ask.repository, challenge, introduction.as_ref()).await? else {
+            return Err(self.refused(ask.repository, "it answered 401 and wants a user and a password").await);
         };
-        let again = self.once(ask, Some(&introduction)).await?;
-        if again.status() == StatusCode::UNAUTHORIZED {
-            return Err(self.refused(ask.repository, "it answered 401").await);
-        }
-        Ok(again)
+        self.once(ask, Some(&introduction)).await
     }
 
-    /// What a challenge asks for. `fresh`: the token that is kept was refused.
-    async fn introduce(
-        &self,
-        repository: &Repository,
-        challenge: &Challenge,
-        fresh: bool,
-    ) -> Result<Option<Introduction>, RegistryError> {
-        if challenge.scheme == "basic" {
-            let found = self.credentials(repository).await?;
-            if found.is_some() {
-                self.tokens.wants_basic();
-            }
-            return Ok(found.map(|_| Introduction::Basic));
-        }
-        self.tokens.learn(repository.path(), challenge);
-        let entry = self.tokens.entry(repository.path());
-        let asked = tokio::time::Instant::now();
-        let mut token = entry.lock().await;
-        // Whoever held the lock meanwhile has fetched it.
-        let waited = asked.elapsed() > Duration::from_millis(1);
-        if let Some((token, until)) = &*token
-            && (!fresh || waited)
-            && tokio::time::Instant::now() < *until
-        {
-            return Ok(Some(Introduction::Bearer(token.clone())));
-        }
-        let (fetched, until) = self.token(repository, challenge).await?;
-        *token = Some((fetched.clone(), until));
-        Ok(Some(Introduction::Bearer(fetched)))
-    }
-
-    async fn token(
-        &self,
-        repository: &Repository,
-        challenge: &Challenge,
-    ) -> Result<(secrecy::SecretString, tokio::time::Instant), RegistryError> {
-        let url = token_url(challenge, repository.path(), self.plain)
-            .map_err(|words| self.error(RegistryErrorKind::Protocol, repository, &words, None))?;
-        let credentials = self.credentials(repository).await?;
-        let request = match &credentials {
-            Some(c) if c.is_identity_token => {
-                let service = challenge.parameters.get("service").cloned().unwrap_or_default();
-                let mut form = url::form_urlencoded::Serializer::new(String::new());
-                form.append_pair("grant_type", "refresh_token").append_pair("service", &service);
-                form.append_pair("client_id", "tagboat").append_pair("scope", &scope(challenge, repository.path()));
-                form.append_pair("refresh_token", c.secret.expose_secret());
-                let mut bare = url.clone();
-                bare.set_query(None);
-                let kind = "application/x-www-form-urlencoded";
-                self.http.post(bare).header(http::header::CONTENT_TYPE, kind).body(form.finish())
-            }
-            Some(c) => self.http.get(url).basic_auth(&c.username, Some(c.secret.expose_secret())),
-            None => self.http.get(url),
-        };
-        let sent = request.timeout(SHORT).send().await;
-        let response = self.counted(repository, "token", sent)?;
-        let status = response.status();
-        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-            self.finder.forget();
-            return Err(self.refused(repository, &format!("its token service answered {}", status.as_u16())).await);
-        }
-        if !status.is_success() {
-            return Err(self.failed_answer(repository, response).await);
-        }
-        let body = self.body(repository, response, DOCUMENT).await?;
-        let answer: Option<TokenAnswer> = serde_json::from_slice(&body).ok();
-        answer
-            .and_then(TokenAnswer::token)
-            .ok_or_else(|| self.error(RegistryErrorKind::Protocol, repository, "its token service gave no token", None))
-    }
-
-    async fn credentials(&self, repository: &Repository) -> Result<Option<crate::model::Credentials>, RegistryError> {
-        let found = self.finder.find().await;
-        found.map_err(|words| self.error(RegistryErrorKind::Unauthorized, repository, &words, None))
-    }
-
-    /// One request, counted.
-    async fn once(&self, ask: &Ask<'_>, introduction: Option<&Introduction>) -> Result<Response, RegistryError> {
-        let url = format!("{}{}/{}", self.base, ask.repository.path(), ask.path);
+    /// One request, as it is.
+    async fn once(&self, ask: &Ask<'_>, introduction: Option<&Introduction>) -> Result<Answer, RegistryError> {
+        let repository = ask.repository;
+        let url = format!("{}{}/{}", self.base, repository.path(), ask.path);
+        let words = format!("{url} is no address");
+        let url = url.parse().map_err(|_| self.error(RegistryErrorKind::Protocol, repository, &words, None))?;
         let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static(MANIFEST_TYPES));
+        if ask.path.starts_with("manifests/") {
+            headers.insert(ACCEPT, HeaderValue::from_static(MANIFEST_TYPES));
+        }
         if let Some(Ok(etag)) = ask.if_none_match.map(HeaderValue::from_str) {
             headers.insert(IF_NONE_MATCH, etag);
         }
-        if let Some(introduction) = introduction {
-            let mut value = self.authorization(ask.repository, introduction).await?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        let sent = self.http.request(ask.method.clone(), url).headers(headers).timeout(ask.limit).send().await;
-        self.counted(ask.repository, ask.method.as_str(), sent)
-    }
-
-    async fn authorization(&self, repository: &Repository, how: &Introduction) -> Result<HeaderValue, RegistryError> {
-        use base64::Engine;
-        let text = match how {
-            Introduction::Bearer(token) => format!("Bearer {}", token.expose_secret()),
-            Introduction::Basic => {
-                let credentials = self.credentials(repository).await?;
-                let pair =
-                    credentials.map(|c| format!("{}:{}", c.username, c.secret.expose_secret())).unwrap_or_default();
-                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+        match introduction {
+            Some(Introduction::Bearer(token)) => {
+                let value = self.authorization(repository, &format!("Bearer {}", token.expose_secret()))?;
+                headers.insert(AUTHORIZATION, value);
             }
-        };
-        let words = "the credentials hold characters that can't be sent";
-        HeaderValue::from_str(&text).map_err(|_| self.error(RegistryErrorKind::Unauthorized, repository, words, None))
+            Some(Introduction::Basic) => {
+                if let Some(used) = self.credentials(repository).await? {
+                    headers.insert(AUTHORIZATION, self.basic(repository, &used)?);
+                }
+            }
+            None => {}
+        }
+        let limit = if ask.method == Method::HEAD { self.limits.short } else { self.limits.long };
+        let how = (ask.method.as_str(), ask.method.clone());
+        let response = self.deliver(repository, how, url, headers, limit).await?;
+        self.read(repository, response).await
     }
 
-    fn counted(
+    /// Sends, and goes where the answers point. What introduces us stays with the origin it is for, and from https there
+    /// is no way to http.
+    pub(super) async fn deliver(
+        &self,
+        repository: &Repository,
+        (label, method): (&str, Method),
+        mut url: Url,
+        mut headers: HeaderMap,
+        limit: Duration,
+    ) -> Result<Response, RegistryError> {
+        let end = Instant::now() + limit;
+        for _ in 0..=REDIRECTS {
+            let request = self.http.request(method.clone(), url.clone()).headers(headers.clone());
+            let sent = request.timeout(end.saturating_duration_since(Instant::now())).send().await;
+            let response = self.counted(repository, label, sent)?;
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(response);
+            }
+            let protocol = |words: &str| self.error(RegistryErrorKind::Protocol, repository, words, None);
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let next = location.and_then(|location| url.join(location).ok());
+            let next = next.ok_or_else(|| protocol("it redirects to no address"))?;
+            if !(next.scheme() == "https" || (next.scheme() == "http" && url.scheme() == "http")) {
+                return Err(protocol("it redirects to what is not https"));
+            }
+            if next.origin() != url.origin() {
+                headers.remove(AUTHORIZATION);
+            }
+            url = next;
+        }
+        Err(self.error(RegistryErrorKind::Protocol, repository, "it redirects too often", None))
+    }
+
+    pub(super) fn basic(&self, repository: &Repository, used: &Credentials) -> Result<HeaderValue, RegistryError> {
+        use base64::Engine;
+        let pair = format!("{}:{}", used.username, used.secret.expose_secret());
+        let text = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
+        self.authorization(repository, &text)
+    }
+
+    fn authorization(&self, repository: &Repository, text: &str) -> Result<HeaderValue, RegistryError> {
+        let words = "its token holds characters that can't be sent";
+        let mut value = HeaderValue::from_str(text)
+            .map_err(|_| self.error(RegistryErrorKind::Protocol, repository, words, None))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    pub(super) fn counted(
         &self,
         repository: &Repository,
         method: &str,
@@ -266,91 +237,26 @@ impl Host {
         }
     }
 
-    /// The body, if it is not larger than `most`.
-    pub(super) async fn body(
-        &self,
-        repository: &Repository,
-        mut response: Response,
-        most: usize,
-    ) -> Result<Vec<u8>, RegistryError> {
+    pub(super) async fn read(&self, repository: &Repository, mut response: Response) -> Result<Answer, RegistryError> {
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(repository, error))? {
-            if body.len() + chunk.len() > most {
-                let words = format!("its answer is larger than {most} bytes");
+        loop {
+            let chunk = match response.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Err(error) if status.is_success() => return Err(self.broken(repository, error)),
+                _ => break,
+            };
+            body.extend_from_slice(&chunk);
+            if !status.is_success() && body.len() >= WORDS {
+                body.truncate(WORDS);
+                break;
+            }
+            if body.len() > DOCUMENT {
+                let words = format!("its answer is larger than {DOCUMENT} bytes");
                 return Err(self.error(RegistryErrorKind::Protocol, repository, &words, None));
             }
-            body.extend_from_slice(&chunk);
         }
-        Ok(body)
-    }
-
-    /// The error that an answer is.
-    pub(super) async fn failed_answer(&self, repository: &Repository, response: Response) -> RegistryError {
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = self.body(repository, response, WORDS).await.unwrap_or_default();
-        let text = String::from_utf8_lossy(&body);
-        let said = said(&text);
-        let words = format!(
-            "it answered {}{}",
-            status.as_u16(),
-            if said.is_empty() { String::new() } else { format!(": {said}") }
-        );
-        let kind = match status.as_u16() {
-            404 => RegistryErrorKind::NotFound,
-            401 | 403 => return self.refused(repository, &words).await,
-            429 => RegistryErrorKind::RateLimited,
-            500..=599 => RegistryErrorKind::Server,
-            _ => RegistryErrorKind::Protocol,
-        };
-        RegistryError {
-            retry_after: super::quota::retry_after(&headers, &text, Utc::now()),
-            ..self.error(kind, repository, &words, None)
-        }
-    }
-
-    /// Not let in: says who we were, what the registry said and what to do; never the secret.
-    async fn refused(&self, repository: &Repository, words: &str) -> RegistryError {
-        let who = match self.finder.find().await {
-            Ok(Some(c)) if c.is_identity_token => format!("the identity token from {} was used", c.origin),
-            Ok(Some(c)) => format!("user {:?} from {} was used", c.username, c.origin),
-            Ok(None) => format!(
-                "there are no credentials: add registries.\"{}\".username and password, or run `docker login {}`",
-                self.name, self.name
-            ),
-            Err(problem) => problem,
-        };
-        self.error(RegistryErrorKind::Unauthorized, repository, &format!("{words}; {who}"), None)
-    }
-
-    fn broken(&self, repository: &Repository, error: reqwest::Error) -> RegistryError {
-        let error = error.without_url();
-        let beneath = chain(&error);
-        let tls = ["certificate", "UnknownIssuer", "tls", "TLS"].iter().any(|word| beneath.contains(word));
-        if tls {
-            let hint = match &self.ca_file {
-                Some(path) => format!("ca_file {} does not vouch for it", path.display()),
-                None => format!("if it has a certificate of its own, set registries.\"{}\".ca_file", self.name),
-            };
-            let words = format!("no trusted connection to it ({beneath}); {hint}");
-            return self.error(RegistryErrorKind::Tls, repository, &words, None);
-        }
-        let words = if error.is_timeout() { "it did not answer in time" } else { "it can't be reached" };
-        self.error(RegistryErrorKind::Unreachable, repository, words, Some(Box::new(error)))
-    }
-
-    pub(super) fn error(
-        &self,
-        kind: RegistryErrorKind,
-        repository: &Repository,
-        words: &str,
-        source: Option<crate::ports::Source>,
-    ) -> RegistryError {
-        RegistryError {
-            kind,
-            message: format!("registry {}, {}: {words}", self.name, repository.path()),
-            retry_after: None,
-            source,
-        }
+        Ok(Answer { status, headers, body })
     }
 }
 
@@ -359,34 +265,12 @@ fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     values.flat_map(parse).collect()
 }
 
-/// The registry's own words, from the error document of the specification or as they are, in one short line.
-fn said(body: &str) -> String {
-    let document: Option<serde_json::Value> = serde_json::from_str(body).ok();
-    let error = document.as_ref().and_then(|d| d.pointer("/errors/0"));
-    let words = match error {
-        Some(error) => {
-            let text = |key: &str| error[key].as_str().unwrap_or_default();
-            format!("{} {}", text("code"), text("message"))
-        }
-        None => body.to_owned(),
-    };
-    let line: String = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().filter(|c| !c.is_control()).take(200).collect()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words.push(error.to_string());
-        cause = error.source();
-    }
-    words.join(": ")
-}
-
 /// A registry on this host is spoken to in plain HTTP, as Docker does.
 fn is_loopback(api: &str) -> bool {
-    let host = api.rsplit_once(':').map_or(api, |(host, _)| host).trim_matches(['[', ']']);
+    let host = match api.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(rest, |(host, _)| host),
+        None => api.split_once(':').map_or(api, |(host, _)| host),
+    };
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
@@ -398,20 +282,16 @@ mod tests {
     fn only_this_host_is_plain_by_itself() {
         for (api, plain) in [
             ("localhost:5000", true),
+            ("localhost", true),
             ("127.0.0.1:5000", true),
             ("127.9.9.9", true),
             ("[::1]:5000", true),
+            ("[::1]", true),
             ("registry:5000", false),
             ("localhost.example.com", false),
             ("10.0.0.1:5000", false),
         ] {
             assert_eq!(is_loopback(api), plain, "{api}");
         }
-    }
-
-    #[test]
-    fn a_registrys_words_become_one_short_line() {
-        assert_eq!(said(r#"{"errors":[{"code":"DENIED","message":"no\nway"}]}"#), "DENIED no way");
-        assert_eq!(said(&"x".repeat(999)).len(), 200);
     }
 }

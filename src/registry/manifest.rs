@@ -24,6 +24,15 @@ struct Kind {
     config: Option<serde_json::Value>,
 }
 
+/// The bytes are what the digest names.
+pub(super) fn matches(digest: &Digest, bytes: &[u8]) -> bool {
+    use sha2::Digest as _;
+    match digest.as_str().split_once(':') {
+        Some(("sha512", wanted)) => hex::encode(sha2::Sha512::digest(bytes)) == wanted,
+        _ => Digest::of(bytes) == *digest,
+    }
+}
+
 /// Reads a document. The error is a fragment that says what is wrong with it.
 pub(super) fn read(digest: &Digest, body: &[u8]) -> Result<Document, String> {
     let kind: Kind = serde_json::from_slice(body).map_err(|error| format!("{digest} is no manifest ({error})"))?;
@@ -101,6 +110,17 @@ mod tests {
         let Ok(Document::Index(details)) = read(&digest, index.to_string().as_bytes()) else { panic!() };
         let names: Vec<String> = details.platforms.iter().map(|(p, _)| p.as_ref().unwrap().to_string()).collect();
         assert_eq!(names, ["linux/amd64", "linux/arm/v7"]);
+    }
+
+    #[test]
+    fn a_digest_of_either_kind_is_checked() {
+        let sha512: Digest = "sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+             2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"
+            .parse()
+            .unwrap();
+        for digest in [Digest::of(b"abc"), sha512] {
+            assert!(matches(&digest, b"abc") && !matches(&digest, b"abd"), "{digest}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reads from OCI registries: one conditional HEAD per check, manifests by digest, and everything that is needed to be
 //! let in.
 //!
-//! A thin client of our own over one pool of connections a registry, because a poller has to see the headers (ETag, rate
+//! A thin client of our own over one pool of connections for each set of trusted certificates, because a poller has to see the headers (ETag, rate
 //! limit, Retry-After) and must never answer a refusal with a dearer request; references and document types are those
 //! of `oci-distribution`. It decides nothing about deployments. What a registry asks us to wait is kept over restarts.
 
@@ -10,9 +10,16 @@ mod backoff;
 mod challenge;
 mod client;
 mod credentials;
+mod habits;
 mod host;
+mod introduction;
 mod manifest;
+mod pool;
 mod quota;
+mod refusal;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,14 +29,22 @@ use tokio::time::Duration;
 
 pub use client::Client;
 
-/// Opening a connection may take so long.
-const CONNECT: Duration = Duration::from_secs(5);
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Opening a connection.
+    connect: Duration,
+    /// A HEAD or a token.
+    short: Duration,
+    /// A document.
+    long: Duration,
+}
 
-/// A HEAD or a token may take so long.
-const SHORT: Duration = Duration::from_secs(15);
-
-/// A manifest may take so long.
-const LONG: Duration = Duration::from_secs(30);
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), short: Duration::from_secs(15), long: Duration::from_secs(30) }
+    }
+}
 
 /// A manifest, index or config is not larger (distribution-spec: registries may refuse more than 4 MiB).
 const DOCUMENT: usize = 4 << 20;
@@ -39,6 +54,8 @@ const DOCUMENT: usize = 4 << 20;
 pub struct Config {
     /// By the registry's name in references: `ghcr.io`, `registry.example.com:5000`.
     pub registries: BTreeMap<String, RegistryConfig>,
+    /// Docker's `config.json`; `None`: `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.
+    pub docker_config: Option<PathBuf>,
 }
 
 /// One registry.
@@ -52,7 +69,7 @@ pub struct RegistryConfig {
     pub password_file: Option<PathBuf>,
     /// Certificates that are trusted besides the system's.
     pub ca_file: Option<PathBuf>,
-    /// Plain HTTP; loopback registries have it anyway.
+    /// Plain HTTP; loopback registries without a `ca_file` have it anyway.
     pub http: bool,
     /// Requests under way at once; `None`: 4.
     pub max_concurrent: Option<usize>,

@@ -1,1 +1,15 @@
-fn main() {}
+//! Integration tests on real parts: a dockerd, a registry, the tagboat program, and load.
+//!
+//! Each test has containers, ports and directories of its own; the engine is shared by all of them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::disallowed_methods, reason = "tests")]
+
+mod broken;
+mod faults;
+mod kills;
+mod layers;
+mod registry;
+mod reload;
+mod support;
+mod swap;
+mod watch;

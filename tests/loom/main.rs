@@ -4,6 +4,8 @@
 //! in `enter` (`if self.draining.load …`), `a_drained_target_is_never_used` fails: the drain reads zero, the target is
 //! stopped, and the request that had selected it before uses it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::disallowed_methods, reason = "tests")]
+
 #[path = "../../src/proxy/claim.rs"]
 #[allow(dead_code, reason = "each model uses a part")]
 mod claim;
@@ -50,7 +52,7 @@ fn a_drained_target_is_never_used() {
 fn a_request_that_becomes_a_stream_is_never_uncounted() {
     drained_beside(|claims, stopped| {
         if claims.enter() {
-            claims.into_stream();
+            claims.turn_stream();
             assert!(!stopped.load(Ordering::SeqCst), "a stream is on a target that was stopped");
             claims.leave_stream();
         }

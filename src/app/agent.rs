@@ -1,0 +1,202 @@
+//! `tagboat agent`: engine, API, webhooks and metrics.
+
+use std::fs::{File, TryLockError};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config};
+use crate::docker::Docker;
+use crate::engine::{Fleet, Handle, Ports, Settings};
+use crate::http::webhooks::{self, HookAuth, HookKind, HookReceiver};
+use crate::http::{self, Access, ApiState, MetricsState};
+use crate::listeners;
+use crate::metrics::Metrics;
+use crate::model::ListenAddr;
+use crate::store::SledStore;
+use crate::{docker, proxy, registry};
+
+use super::{Error, logging, orphaned, run_dir, system};
+
+/// How the agent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// It wants to be started anew, for a configuration that it can't take over while it runs.
+    Restart,
+}
+
+/// Runs the agent until it is told to end.
+///
+/// # Errors
+/// When the configuration is wrong or something can't be had.
+pub fn agent(path: &Path) -> Result<Ended, Error> {
+    // Before any thread: taking the sockets over changes the environment.
+    let passed = listeners::inherited();
+    let config = Config::load(path).map_err(Error::Config)?;
+    logging::start(config.log.json, &config.log.level);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(system("start the agent's threads"))?;
+    runtime.block_on(work(path, config, passed))
+}
+
+async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)>) -> Result<Ended, Error> {
+    let _lock = lock(&config.state_dir)?;
+    let shutdown = CancellationToken::new();
+    let metrics = Metrics::new();
+    metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), "agent"]).set(1);
+    let ports = ports(&config, &metrics)?;
+    let settings = Settings { owner: config.state_dir.display().to_string(), parallel_swaps: config.parallel_swaps };
+    let mut fleet = Fleet::start(ports, settings, config.apps.clone(), shutdown.clone());
+    let doors = doors(&config, &fleet.handle(), &metrics, &mut passed, &shutdown)?;
+    let ended = attend(path, &config, &mut fleet).await?;
+    tracing::info!("agent ends at the next safe point");
+    shutdown.cancel();
+    fleet.join().await;
+    for door in doors {
+        if door.await.is_err() {
+            tracing::error!("a server task had panicked");
+        }
+    }
+    Ok(ended)
+}
+
+/// One agent a state directory: two would undo each other's work.
+fn lock(dir: &Path) -> Result<File, Error> {
+    let failed = |source| system(format!("use the state directory {}", dir.display()))(source);
+    std::fs::create_dir_all(run_dir(dir)).map_err(failed)?;
+    let file = File::options().write(true).create(true).truncate(false).open(dir.join("agent.lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(failed(std::io::Error::other("another agent uses it"))),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+fn ports(config: &Config, metrics: &Metrics) -> Result<Ports, Error> {
+    let store = SledStore::open(&config.state_dir)
+        .map_err(|error| Error::System { operation: "open the memory".to_owned(), source: Box::new(error) })?;
+    let store: Arc<SledStore> = Arc::new(store);
+    let registries = config.registries.iter().map(|(name, r)| (name.clone(), registry_config(r))).collect();
+    let registry = registry::Client::new(
+        registry::Config { registries, ..registry::Config::default() },
+        metrics.clone(),
+        store.clone(),
+    );
+    let docker_config = docker::Config { host: config.docker.host.clone(), cert_path: config.docker.cert_path.clone() };
+    let owner = config.state_dir.display().to_string();
+    let docker = Docker::new(docker_config, owner)
+        .map_err(|error| Error::System { operation: "use the container engine".to_owned(), source: Box::new(error) })?;
+    let traffic = proxy::Client::new(run_dir(&config.state_dir));
+    Ok(Ports {
+        registry: Arc::new(registry),
+        engine: Arc::new(docker),
+        traffic: Arc::new(traffic),
+        store,
+        metrics: metrics.clone(),
+    })
+}
+
+pub(super) fn registry_config(registry: &config::Registry) -> registry::RegistryConfig {
+    registry::RegistryConfig {
+        username: registry.username.clone(),
+        password: registry.password.clone(),
+        password_file: registry.password_file.clone(),
+        ca_file: registry.ca_file.clone(),
+        http: registry.http,
+        max_concurrent: registry.max_concurrent,
+    }
+}
+
+/// Opens the API (TCP and Unix), the metrics and, if there are receivers, the webhooks.
+fn doors(
+    config: &Config,
+    handle: &Handle,
+    metrics: &Metrics,
+    passed: &mut Vec<(String, TcpListener)>,
+    shutdown: &CancellationToken,
+) -> Result<Vec<JoinHandle<()>>, Error> {
+    let mut doors = Vec::new();
+    let mut open = |listener: http::Listener, router| {
+        doors.push(tokio::spawn(http::serve(listener, router, shutdown.clone())));
+    };
+    let empty = |error: http::EmptySecret| Error::System { operation: "use api.token".into(), source: Box::new(error) };
+    let guarded = Access::guarded(config.api.token.as_ref(), []).map_err(empty)?;
+    let api = |access| http::api_router(ApiState::new(handle.clone(), access, shutdown.clone()));
+    let socket = run_dir(&config.state_dir).join("agent.sock");
+    let unix = http::bind_unix(&socket).map_err(system(format!("make the socket {}", socket.display())))?;
+    open(unix, api(Access::Full));
+    open(tcp(passed, "api", &config.api.listen)?, api(guarded));
+    let page = http::metrics_router(MetricsState::new(handle.clone(), metrics.clone()));
+    open(tcp(passed, "metrics", &config.metrics)?, page);
+    if let Some(hooks) = &config.hooks {
+        let receivers = hooks.receivers.iter().map(receiver).collect();
+        let sink = handle.clone();
+        let (state, worker) =
+            webhooks::build(receivers, Box::new(move |hint| sink.hint(hint)), metrics.clone()).map_err(
+                |(id, error)| Error::System { operation: format!("use receiver {id}"), source: Box::new(error) },
+            )?;
+        open(tcp(passed, "hooks", &hooks.listen)?, http::hooks_router(state));
+        doors.push(tokio::spawn(worker.run(shutdown.clone())));
+    }
+    Ok(doors)
+}
+
+/// A passed socket by name, or a fresh one.
+fn tcp(passed: &mut Vec<(String, TcpListener)>, name: &str, address: &ListenAddr) -> Result<http::Listener, Error> {
+    let named = passed.iter().position(|(passed, _)| passed == name).map(|index| passed.swap_remove(index).1);
+    let socket = match named.or_else(|| listeners::take(passed, address)) {
+        Some(socket) => socket,
+        None => listeners::bind(address).map_err(crate::supervisor::Error::from)?,
+    };
+    http::Listener::try_from(socket).map_err(system(format!("listen on {address}")))
+}
+
+fn receiver(receiver: &config::Receiver) -> HookReceiver {
+    HookReceiver {
+        id: receiver.id.clone(),
+        kind: match receiver.kind {
+            config::HookKind::Distribution => HookKind::Distribution,
+            config::HookKind::Generic => HookKind::Generic,
+        },
+        auth: match &receiver.secret {
+            config::HookSecret::Token(token) => HookAuth::Header(token.clone()),
+            config::HookSecret::Hmac(key) => HookAuth::Hmac(key.clone()),
+        },
+        default_host: receiver.default_host.clone(),
+        aliases: receiver.aliases.clone(),
+    }
+}
+
+/// Waits for signals: SIGHUP takes over new apps, SIGTERM and SIGINT end.
+async fn attend(path: &Path, config: &Config, fleet: &mut Fleet) -> Result<Ended, Error> {
+    let mut term = signal(SignalKind::terminate()).map_err(system("receive SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("receive SIGINT"))?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(system("receive SIGHUP"))?;
+    // A terminal sends SIGINT to the whole group; under a supervisor the order of ending is its business.
+    let supervised = std::env::var_os("TAGBOAT_LIFELINE").is_some();
+    let mut orphaned = std::pin::pin!(orphaned());
+    loop {
+        tokio::select! {
+            _ = term.recv() => return Ok(Ended::Stopped),
+            _ = interrupt.recv() => if !supervised { return Ok(Ended::Stopped) },
+            () = &mut orphaned => return Ok(Ended::Stopped),
+            _ = hangup.recv() => match Config::load(path) {
+                Err(errors) => tracing::error!("the new configuration is refused, the old one stays in force:\n{errors}"),
+                Ok(new) if new.fingerprint != config.fingerprint => return Ok(Ended::Restart),
+                Ok(new) => {
+                    tracing::info!(apps = new.apps.len(), "apps reloaded");
+                    fleet.apply(new.apps).await;
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Composition: the only place that knows which adapter stands behind which port, and which processes there are.
+//!
+//! `tagboat run` is a supervisor with two children of the same program, an agent and a proxy; the children can also be
+//! run by themselves, under another supervisor.
+
+mod agent;
+mod doctor;
+mod logging;
+mod proxy;
+mod run;
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
+
+pub use agent::{Ended, agent};
+pub use doctor::{Finding, doctor};
+pub use proxy::{ProxyArgs, proxy};
+pub use run::run;
+
+/// A process that could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(crate::config::Errors),
+    /// Something of the system can't be had.
+    #[error("failed to {operation}")]
+    System {
+        /// What was tried.
+        operation: String,
+        /// What lies beneath.
+        #[source]
+        source: crate::ports::Source,
+    },
+    /// The supervisor could not start.
+    #[error(transparent)]
+    Supervisor(#[from] crate::supervisor::Error),
+    /// The proxy could not start.
+    #[error(transparent)]
+    Proxy(#[from] crate::proxy::Error),
+}
+
+/// An error of the system.
+fn system(operation: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
+    let operation = operation.into();
+    move |source| Error::System { operation, source: Box::new(source) }
+}
+
+/// The directory of the sockets.
+fn run_dir(state_dir: &std::path::Path) -> PathBuf {
+    state_dir.join("run")
+}
+
+/// Resolves when the parent that holds our lifeline is gone; never without such a parent.
+async fn orphaned() {
+    if std::env::var("TAGBOAT_LIFELINE").as_deref() != Ok("stdin") {
+        return std::future::pending().await;
+    }
+    let opened = std::io::stdin().as_fd().try_clone_to_owned().and_then(Receiver::from_owned_fd);
+    let Ok(mut lifeline) = opened else { return std::future::pending().await };
+    let mut byte = [0];
+    while matches!(lifeline.read(&mut byte).await, Ok(1..)) {}
+    tracing::warn!("the supervisor is gone");
+}

@@ -1,0 +1,68 @@
+//! `tagboat plan`: what would be done about an app now, and why.
+
+use super::client::Client;
+use super::exit::{Exit, Failure};
+use super::out::{Out, Row, Table, Tone, safe};
+use super::words::plain;
+use crate::engine::explain;
+use crate::model::{ContainerId, Decision, Plan, Step};
+
+pub(super) async fn plan(client: &Client, out: &mut Out, app: &str, json: bool) -> Result<Exit, Failure> {
+    let decision = client.plan(app).await?;
+    if json {
+        out.json(&decision)?;
+    } else {
+        print(out, app, &decision)?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn print(out: &mut Out, app: &str, decision: &Decision) -> std::io::Result<()> {
+    match decision {
+        Decision::UpToDate => out.line(Tone::Good, &format!("{app}: nothing to do, what is wanted serves")),
+        Decision::Hold(hold) => out.line(Tone::Warning, &safe(&format!("{app}: held back: {}", explain(hold)))),
+        Decision::Act(plan) => {
+            out.line(Tone::Busy, &format!("{app}: {}", summary(plan)))?;
+            let step = |(index, step): (usize, &Step)| Row {
+                cells: vec![(index + 1).to_string().into(), step.stage().label().into(), describe(step).into()],
+                below: Vec::new(),
+            };
+            let rows = plan.steps.iter().enumerate().map(step).collect();
+            out.table(&Table { head: &["STEP", "STAGE", "WHAT"], rows })
+        }
+    }
+}
+
+/// What a plan comes to, in one line.
+pub(super) fn summary(plan: &Plan) -> String {
+    let before = match &plan.previous {
+        Some(previous) if *previous == plan.digest => "again".to_owned(),
+        Some(previous) => format!("in place of {}", previous.short()),
+        None => "as the first".to_owned(),
+    };
+    format!(
+        "{} {before}, generation {}, strategy {}, because: {}",
+        plan.digest.short(),
+        plan.generation,
+        plan.strategy.label(),
+        plain(plan.reason.label())
+    )
+}
+
+fn describe(step: &Step) -> String {
+    let named =
+        |containers: &[ContainerId]| containers.iter().map(|id| id.short().to_owned()).collect::<Vec<_>>().join(", ");
+    match step {
+        Step::Pull => "fetch the image by its digest, unless the host has it".to_owned(),
+        Step::Create => "create the candidate beside what serves".to_owned(),
+        Step::Compare => "compare the candidate with what was intended".to_owned(),
+        Step::Start => "start the candidate".to_owned(),
+        Step::Gate => "wait until the candidate has proved that it can serve".to_owned(),
+        Step::Arm => "set the candidate's restart policy".to_owned(),
+        Step::Switch { expect } => format!("move the traffic, if nobody else has since revision {expect}"),
+        Step::Bake { .. } => "watch the new version; the old one stays warm".to_owned(),
+        Step::Drain { containers } => format!("let the requests on {} end", named(containers)),
+        Step::Stop { containers } => format!("stop {}", named(containers)),
+        Step::Retire { containers } => format!("remove {}", named(containers)),
+    }
+}

@@ -1,0 +1,168 @@
+//! The whole file → `Config`: what no schema can say.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+use crate::model::{App, ListenAddr, Route};
+
+use super::app::app;
+use super::errors::Report;
+use super::file::{File, HooksFile, ReceiverFile, RegistryFile};
+use super::{Api, Config, Docker, HookKind, HookSecret, Hooks, Log, Receiver, Registry};
+
+/// Takes a file that fits the schema.
+pub(super) fn convert(file: File, fingerprint: String, report: &mut Report) -> Option<Config> {
+    let defaults = file.defaults.unwrap_or_default();
+    let listen = |path: &str, text: Option<String>, report: &mut Report| -> Option<ListenAddr> {
+        report.take(path, text.unwrap_or_default().parse())
+    };
+    let apps: Vec<App> = file.apps.into_iter().filter_map(|(name, one)| app(&name, one, &defaults, report)).collect();
+    distinct_routes(&apps, report);
+    let api = file.api.unwrap_or_default();
+    let token = secret("api", "token", api.token, api.token_file, report);
+    let api = listen("api.listen", api.listen, report).map(|listen| Api { listen, token });
+    let hooks = hooks(file.hooks.unwrap_or_default(), report);
+    let metrics = listen("metrics.listen", file.metrics.unwrap_or_default().listen, report);
+    let log = file.log.unwrap_or_default();
+    let json = one_of("log.format", log.format.as_deref(), &["text", "json"], report) == Some("json");
+    let level = one_of("log.level", log.level.as_deref(), &["error", "warn", "info", "debug", "trace"], report);
+    let level = level.unwrap_or("info").to_owned();
+    let registries = file.registries.into_iter();
+    let registries = registries.map(|(name, one)| (name.clone(), registry(&name, one, report))).collect();
+    let docker = file.docker.unwrap_or_default();
+    Some(Config {
+        state_dir: PathBuf::from(file.state_dir.unwrap_or_default()),
+        docker: Docker { host: docker.host, cert_path: docker.cert_path.map(PathBuf::from) },
+        apps,
+        api: api?,
+        hooks,
+        metrics: metrics?,
+        log: Log { json, level },
+        registries,
+        parallel_swaps: file.parallel_swaps.unwrap_or(1) as usize,
+        fingerprint,
+    })
+}
+
+/// Two apps at the same address would each get some other's requests.
+fn distinct_routes(apps: &[App], report: &mut Report) {
+    let mut taken: HashMap<&Route, &App> = HashMap::new();
+    for app in apps {
+        for route in &app.routes {
+            if let Some(other) = taken.insert(route, app) {
+                let host = route.host.as_deref().unwrap_or("every host");
+                let message = format!(
+                    "{} {host} {} is app {}'s already; tell them apart by `route.host` or `route.path`",
+                    route.listen, route.path, other.name
+                );
+                report.add(&format!("apps.{}", app.name), message);
+            }
+        }
+    }
+}
+
+fn hooks(file: HooksFile, report: &mut Report) -> Option<Hooks> {
+    let receivers: Vec<Receiver> =
+        file.receivers.into_iter().filter_map(|(id, one)| receiver(id, one, report)).collect();
+    if receivers.is_empty() {
+        return None;
+    }
+    let listen = report.take("hooks.listen", file.listen.unwrap_or_default().parse())?;
+    Some(Hooks { listen, receivers })
+}
+
+fn receiver(id: String, file: ReceiverFile, report: &mut Report) -> Option<Receiver> {
+    let path = format!("hooks.receivers.{id}");
+    if !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) {
+        report.add(&path, "a receiver's id is part of an address: letters, digits, `-`, `_` and `.`");
+    }
+    let kind = match one_of(&format!("{path}.type"), file.kind.as_deref(), &["distribution", "generic"], report)? {
+        "distribution" => HookKind::Distribution,
+        _ => HookKind::Generic,
+    };
+    let before = report.problems.len();
+    let token = secret(&path, "token", file.token, file.token_file, report);
+    let hmac = secret(&path, "hmac_secret", file.hmac_secret, file.hmac_secret_file, report);
+    let secret = match (token, hmac) {
+        (Some(_), Some(_)) => {
+            report.add(&path, "a receiver has `token` or `hmac_secret`, not both");
+            return None;
+        }
+        (Some(token), None) => HookSecret::Token(token),
+        (None, Some(key)) if kind == HookKind::Generic => HookSecret::Hmac(key),
+        (None, Some(_)) => {
+            report.add(&path, "distribution signs nothing; use `token`, and give it to the registry as a header");
+            return None;
+        }
+        (None, None) if report.problems.len() > before => return None,
+        (None, None) => {
+            report.add(&path, "a receiver needs a secret: `token`, or `hmac_secret` for a generic one");
+            return None;
+        }
+    };
+    Some(Receiver { id, kind, secret, default_host: file.default_host, aliases: file.aliases })
+}
+
+fn registry(name: &str, file: RegistryFile, report: &mut Report) -> Registry {
+    let path = format!("registries.{name}");
+    if name.contains('/') {
+        report.add(&path, "must be the registry's name alone, such as `ghcr.io`");
+    }
+    let has_password = file.password.as_ref().is_some_and(|p| !p.is_empty()) || file.password_file.is_some();
+    if file.username.is_none() && has_password {
+        report.add(&path, "`username` is missing");
+    }
+    if file.password.is_some() && file.password_file.is_some() {
+        report.add(&path, "a registry has `password` or `password_file`, not both");
+    }
+    Registry {
+        username: file.username.filter(|_| has_password),
+        password: file.password.filter(|p| !p.is_empty()).map(SecretString::from),
+        password_file: file.password_file.map(PathBuf::from),
+        ca_file: file.ca_file.map(PathBuf::from),
+        http: file.http.unwrap_or_default(),
+        max_concurrent: file.max_concurrent.map(|n| n as usize),
+    }
+}
+
+/// A secret given here or in a file; an empty one is an error, because anyone knows it.
+fn secret(
+    path: &str,
+    key: &str,
+    text: Option<String>,
+    file: Option<String>,
+    report: &mut Report,
+) -> Option<SecretString> {
+    let (at, text) = match (text, file) {
+        (Some(_), Some(_)) => {
+            report.add(&format!("{path}.{key}"), format!("give `{key}` or `{key}_file`, not both"));
+            return None;
+        }
+        (Some(text), None) => (format!("{path}.{key}"), text),
+        (None, Some(file)) => {
+            let at = format!("{path}.{key}_file");
+            let unread = |error: std::io::Error| format!("{file} can't be read: {error}");
+            let read = report.take(&at, std::fs::read_to_string(&file).map_err(unread))?;
+            (at, read.trim_end_matches(['\r', '\n']).to_owned())
+        }
+        (None, None) => return None,
+    };
+    if text.is_empty() {
+        report.add(&at, "must not be empty");
+        return None;
+    }
+    Some(SecretString::from(text))
+}
+
+fn one_of<'a>(path: &str, text: Option<&str>, allowed: &[&'a str], report: &mut Report) -> Option<&'a str> {
+    let found = text.and_then(|text| allowed.iter().find(|name| **name == text));
+    if found.is_none() {
+        report.add(path, format!("must be one of {}", allowed.join(", ")));
+    }
+    found.copied()
+}
+
+/// The registries' settings by name.
+pub(super) type Registries = BTreeMap<String, Registry>;

@@ -1,0 +1,146 @@
+//! The room's behaviour from outside.
+
+use proptest::prelude::*;
+use secrecy::ExposeSecret;
+use std::time::Duration;
+
+use super::*;
+use crate::model::{Follow, Schedule};
+
+fn env(name: &str) -> Option<String> {
+    (name == "TOKEN").then(|| "s3cret-value".to_owned())
+}
+
+fn parse(text: &str) -> Result<Config, Errors> {
+    Config::parse(text, "tagboat.yaml", &env)
+}
+
+fn errors(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn three_lines_are_enough() {
+    let config = parse("apps:\n  shop: {image: ghcr.io/acme/shop, listen: \":80\"}\n").unwrap();
+    let app = &config.apps[0];
+    assert_eq!((app.name.as_str(), app.port, app.keep), ("shop", 8080, 3));
+    assert_eq!(app.follow, Follow::Tag("latest".parse().unwrap()));
+    assert_eq!(app.schedule, Schedule::Every(Duration::from_secs(60)));
+    assert_eq!(app.timing.bake, Duration::from_secs(10));
+    assert_eq!(config.proxy_listeners(), [":80".parse().unwrap()]);
+    assert!(config.hooks.is_none());
+}
+
+#[test]
+fn every_error_is_told_at_once_with_its_line_and_a_hint() {
+    let text = "\
+apps:
+  shop:
+    imgae: x
+    every: soon
+    listen: 80
+  Blog: {image: \"a b\", listen: \":81\", port: 99999}
+registires: {}
+";
+    let told = errors(text);
+    for wanted in [
+        "tagboat.yaml:3:5: apps.shop.imgae: unknown key `imgae`; did you mean `image`?",
+        "apps.shop.listen: must be text, not a number",
+        "apps.Blog.port: must be from 1 to 65535",
+        "tagboat.yaml:7:1: registires: unknown key `registires`; did you mean `registries`?",
+    ] {
+        assert!(told.contains(wanted), "{wanted}\n---\n{told}");
+    }
+}
+
+#[test]
+fn what_no_schema_can_say_is_told_at_once_too() {
+    let text = "\
+apps:
+  Shop: {image: \"a b\", listen: \":80\", every: soon}
+  blog: {image: blog, route: {host: blog.example.com, path: x}}
+  none: {image: none}
+  a: {image: a, listen: \":81\", labels: {tagboat.app: x}}
+  b: {image: b, listen: \":81\"}
+  c: {image: c, listen: \":82\", cron: nonsense}
+hooks: {receivers: {r: {type: distribution}, e: {type: generic, hmac_secret: \"\"}}}
+";
+    let told = errors(text);
+    for wanted in [
+        ":2:3: apps.Shop: app name \"Shop\"",
+        "apps.Shop.image: image reference \"a b\"",
+        "apps.Shop.every: \"soon\" is no duration; write it like `30s`",
+        "apps.blog.route.path: must begin with `/`",
+        "apps.none: the app is reached by nothing",
+        "apps.a.labels.tagboat.app: labels that begin with `tagboat.`",
+        "apps.c.cron: cron expression \"nonsense\"",
+        "apps.b: :81 every host / is app a's already",
+        "hooks.receivers.r: a receiver needs a secret",
+        "hooks.receivers.e.hmac_secret: must not be empty",
+    ] {
+        assert!(told.contains(wanted), "{wanted}\n---\n{told}");
+    }
+}
+
+#[test]
+fn secrets_are_taken_and_not_shown() {
+    let text = "\
+apps: {shop: {image: x, listen: \":80\", env: {PASSWORD: \"${TOKEN}\"}}}
+registries: {ghcr.io: {username: bot, password: \"${TOKEN}\"}}
+api: {token: \"${TOKEN}\"}
+";
+    let config = parse(text).unwrap();
+    let password = config.registries["ghcr.io"].password.as_ref().unwrap();
+    assert_eq!(password.expose_secret(), "s3cret-value");
+    assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
+    let told = errors("registries: {ghcr.io: {password: \"${TOKEN}\"}, b: {password: [\"${TOKEN}\"]}}");
+    assert!(told.contains("registries.b.password") && !told.contains("s3cret"), "{told}");
+}
+
+#[test]
+fn the_defaults_and_the_example_are_valid_and_the_defaults_name_every_setting() {
+    parse(DEFAULT).unwrap();
+    let example = include_str!("../../config/example.yaml");
+    let config = parse(example).unwrap();
+    assert_eq!(config.apps.len(), 2);
+    assert_eq!(config.hooks.unwrap().receivers.len(), 2);
+}
+
+#[test]
+fn the_schema_in_the_repository_is_that_of_the_types() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/schema.json");
+    let wanted = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+    if std::env::var_os("TAGBOAT_UPDATE").is_some() {
+        std::fs::write(path, &wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(found == wanted, "config/schema.json is stale: run `tagboat config schema > config/schema.json`");
+}
+
+#[test]
+fn a_command_is_split_as_a_shell_would() {
+    let config = parse("apps: {a: {image: a, listen: \":80\", command: \"run 'a b' c\"}}").unwrap();
+    assert_eq!(config.apps[0].container.command.as_deref().unwrap(), ["run", "a b", "c"]);
+    assert!(errors("apps: {a: {image: a, listen: \":80\", command: \"run 'a\"}}").contains("not closed"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+    #[test]
+    fn any_text_is_read_or_refused_with_a_place(text in "[ -~\n]{0,200}") {
+        if let Err(errors) = parse(&text) {
+            prop_assert!(!errors.problems.is_empty());
+            prop_assert!(errors.to_string().starts_with("tagboat.yaml"));
+        }
+    }
+
+    #[test]
+    fn a_mutated_example_never_panics(position in any::<prop::sample::Index>(), byte in 0u8..128, cut in any::<bool>()) {
+        let mut bytes = include_str!("../../config/example.yaml").as_bytes().to_vec();
+        let at = position.index(bytes.len());
+        if cut { bytes.truncate(at) } else { bytes[at] = byte }
+        if let Ok(text) = String::from_utf8(bytes) && let Err(errors) = parse(&text) {
+            prop_assert!(!errors.problems.is_empty());
+        }
+    }
+}

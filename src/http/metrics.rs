@@ -1,0 +1,354 @@
+//! `/metrics`: what the agent counts, and what its proxies count, in one answer.
+//!
+//! A proxy process counts from zero and may be replaced at any time; the sums shown here never go back while
+//! the agent lives.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+
+use crate::engine::Handle;
+use crate::metrics::{Described, Metrics};
+use crate::model::{AppCounters, AppName, AppStatus, Histogram, InFlight, LATENCY_BUCKETS_MS, TrafficStats};
+
+/// A scrape does not wait longer for the proxy.
+const PROXY_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Proxy processes remembered one by one; older ones are only part of the sums. Two serve side by side during
+/// an upgrade, so one that has fallen out of this many can't come back.
+const MAX_INSTANCES: usize = 16;
+
+/// What the metrics' handlers need; cheap to clone.
+#[derive(Clone)]
+pub struct MetricsState {
+    handle: Handle,
+    metrics: Metrics,
+    proxies: Arc<Mutex<ProxyCounters>>,
+}
+
+impl MetricsState {
+    /// The agent's own metrics, and where those of the proxy are asked for.
+    pub fn new(handle: Handle, metrics: Metrics) -> Self {
+        Self { handle, metrics, proxies: Arc::default() }
+    }
+
+    pub(super) fn statuses(&self) -> Vec<AppStatus> {
+        self.handle.statuses()
+    }
+
+    async fn render(&self) -> String {
+        let asked = tokio::time::timeout(PROXY_PATIENCE, self.handle.traffic_stats()).await;
+        let answer = asked.ok().and_then(Result::ok);
+        self.metrics.proxy_up.with_label_values::<&str>(&[]).set(i64::from(answer.is_some()));
+        let mut text = self.metrics.render();
+        let mut proxies = self.proxies.lock().expect("no holder panics");
+        if let Some(stats) = &answer {
+            proxies.take(stats);
+        }
+        proxies.render(&mut text);
+        text
+    }
+}
+
+pub(super) async fn show(State(state): State<MetricsState>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.render().await)
+}
+
+/// What is counted of one app over any number of proxies.
+#[derive(Debug, Clone, Default)]
+struct Sum {
+    requests: BTreeMap<String, u64>,
+    latency: Histogram,
+}
+
+/// The counters of every proxy process that has been seen, made monotonic.
+#[derive(Debug, Default)]
+pub struct ProxyCounters {
+    /// Last values of each process, and the number of the answer that it was last part of.
+    instances: BTreeMap<String, (u64, TrafficStats)>,
+    /// The sums of those that are remembered no longer.
+    gone: BTreeMap<AppName, Sum>,
+    gone_unrouted: u64,
+    /// Counts the answers.
+    answers: u64,
+}
+
+impl ProxyCounters {
+    /// Takes the proxies' answer into account. A process that is missing from it has ended and keeps its part of
+    /// the sums. Answers may come out of order: a counter of a process never goes back.
+    pub fn take(&mut self, answer: &[TrafficStats]) {
+        self.answers += 1;
+        for stats in answer {
+            let entry = self.instances.entry(stats.instance.clone()).or_default();
+            *entry = (self.answers, newer(&entry.1, stats));
+        }
+        while self.instances.len() > MAX_INSTANCES {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let oldest = self.instances.iter().min_by_key(|(_, (seen, _))| *seen).map(|(name, _)| name.clone());
+        let Some((_, stats)) = oldest.and_then(|name| self.instances.remove(&name)) else { return };
+        self.gone_unrouted += stats.unrouted;
+        for (app, counters) in &stats.apps {
+            add(self.gone.entry(app.clone()).or_default(), counters);
+        }
+    }
+
+    /// The processes that were part of the last answer.
+    fn living(&self) -> impl Iterator<Item = &TrafficStats> {
+        self.instances.values().filter(|(seen, _)| *seen == self.answers).map(|(_, stats)| stats)
+    }
+
+    fn sums(&self) -> BTreeMap<AppName, Sum> {
+        let mut sums = self.gone.clone();
+        for (_, stats) in self.instances.values() {
+            for (app, counters) in &stats.apps {
+                add(sums.entry(app.clone()).or_default(), counters);
+            }
+        }
+        sums
+    }
+
+    /// Appends the proxies' metrics in the text exposition format.
+    pub fn render(&self, text: &mut String) {
+        let [requests, duration, in_flight, streams, connections, unrouted] = &proxy_described();
+        let sums = self.sums();
+        head(text, requests);
+        for (app, sum) in &sums {
+            for (class, count) in &sum.requests {
+                line(text, &requests.name, &format!("app=\"{app}\",class=\"{class}\""), *count);
+            }
+        }
+        head(text, duration);
+        for (app, sum) in &sums {
+            histogram(text, &duration.name, app, &sum.latency);
+        }
+        let under_way = self.under_way();
+        head(text, in_flight);
+        for (app, now) in &under_way {
+            line(text, &in_flight.name, &format!("app=\"{app}\""), now.requests);
+        }
+        head(text, streams);
+        for (app, now) in &under_way {
+            line(text, &streams.name, &format!("app=\"{app}\""), now.streams);
+        }
+        head(text, connections);
+        line(text, &connections.name, "", self.living().map(|stats| stats.connections).sum());
+        head(text, unrouted);
+        let lost = self.instances.values().map(|(_, stats)| stats.unrouted).sum::<u64>();
+        line(text, &unrouted.name, "", self.gone_unrouted + lost);
+    }
+
+    fn under_way(&self) -> BTreeMap<&AppName, InFlight> {
+        let mut sums = BTreeMap::<_, InFlight>::new();
+        for (app, counters) in self.living().flat_map(|stats| &stats.apps) {
+            let sum = sums.entry(app).or_default();
+            sum.requests += counters.in_flight.requests;
+            sum.streams += counters.in_flight.streams;
+        }
+        sums
+    }
+}
+
+/// Every metric of the agent and of the proxies as a table for people; `docs/METRICS.md` holds it.
+pub fn metrics_table() -> String {
+    let mut table = String::from("| metric | type | labels | meaning |\n|---|---|---|---|\n");
+    for metric in Metrics::described().into_iter().chain(proxy_described()) {
+        let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        writeln!(table, "| `{}` | {} | {labels} | {} |", metric.name, metric.kind, metric.help)
+            .expect("a string takes everything");
+    }
+    table
+}
+
+fn proxy_described() -> [Described; 6] {
+    let described = |name: &str, kind, labels, help: &str| Described {
+        name: format!("tagboat_proxy_{name}"),
+        kind,
+        labels,
+        help: help.to_owned(),
+    };
+    [
+        described(
+            "requests_total",
+            "counter",
+            &["app", "class"],
+            "Requests by answer: 1xx to 5xx as the app gave them, unavailable (503 of the proxy), bad_gateway (502 of the proxy), aborted (the client went away).",
+        ),
+        described(
+            "request_duration_seconds",
+            "histogram",
+            &["app"],
+            "Time from a request's arrival at the proxy to the first byte of its answer, in seconds.",
+        ),
+        described("requests_in_flight", "gauge", &["app"], "Requests whose answer has not ended."),
+        described("streams_in_flight", "gauge", &["app"], "Upgraded connections and event streams that are open."),
+        described("connections", "gauge", &[], "Client connections that are open."),
+        described("unrouted_requests_total", "counter", &[], "Requests that no app's route took."),
+    ]
+}
+
+/// Takes the larger of every counter of the same process, and the later of everything else.
+fn newer(last: &TrafficStats, now: &TrafficStats) -> TrafficStats {
+    let mut merged = now.clone();
+    merged.unrouted = merged.unrouted.max(last.unrouted);
+    for (app, before) in &last.apps {
+        let after = merged.apps.entry(app.clone()).or_default();
+        for (class, count) in &before.requests {
+            let now = after.requests.entry(class.clone()).or_default();
+            *now = (*now).max(*count);
+        }
+        if observations(&before.latency) > observations(&after.latency) {
+            after.latency = before.latency.clone();
+        }
+    }
+    merged
+}
+
+fn observations(histogram: &Histogram) -> u64 {
+    histogram.buckets.iter().sum()
+}
+
+fn add(sum: &mut Sum, counters: &AppCounters) {
+    for (class, count) in counters.requests.iter().filter(|(class, _)| is_class(class)) {
+        *sum.requests.entry(class.clone()).or_default() += count;
+    }
+    sum.latency.buckets.resize(LATENCY_BUCKETS_MS.len() + 1, 0);
+    for (total, count) in sum.latency.buckets.iter_mut().zip(&counters.latency.buckets) {
+        *total += count;
+    }
+    sum.latency.sum_ms += counters.latency.sum_ms;
+}
+
+/// The proxy is another process, maybe another version: what it calls a class must still be a label.
+fn is_class(class: &str) -> bool {
+    (1..=20).contains(&class.len()) && class.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn head(text: &mut String, metric: &Described) {
+    writeln!(text, "# HELP {} {}\n# TYPE {} {}", metric.name, metric.help, metric.name, metric.kind)
+        .expect("a string takes everything");
+}
+
+fn line(text: &mut String, name: &str, labels: &str, value: u64) {
+    let written =
+        if labels.is_empty() { writeln!(text, "{name} {value}") } else { writeln!(text, "{name}{{{labels}}} {value}") };
+    written.expect("a string takes everything");
+}
+
+fn histogram(text: &mut String, name: &str, app: &AppName, latency: &Histogram) {
+    let mut cumulated = 0;
+    let bounds = LATENCY_BUCKETS_MS.iter().map(|ms| (ms / 1000.0).to_string()).chain(["+Inf".to_owned()]);
+    for (bound, count) in bounds.zip(&latency.buckets) {
+        cumulated += count;
+        line(text, &format!("{name}_bucket"), &format!("app=\"{app}\",le=\"{bound}\""), cumulated);
+    }
+    writeln!(text, "{name}_sum{{app=\"{app}\"}} {}", latency.sum_ms / 1000.0).expect("a string takes everything");
+    line(text, &format!("{name}_count"), &format!("app=\"{app}\""), cumulated);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stats(instance: &str, ok: u64) -> TrafficStats {
+        let mut buckets = vec![0; LATENCY_BUCKETS_MS.len() + 1];
+        buckets[1] = ok;
+        let counters = AppCounters {
+            requests: BTreeMap::from([("2xx".to_owned(), ok)]),
+            latency: Histogram { buckets, sum_ms: 0.75 * f64::from(u32::try_from(ok).unwrap()) },
+            in_flight: InFlight { requests: 2, streams: 1 },
+        };
+        TrafficStats {
+            instance: instance.to_owned(),
+            connections: 3,
+            unrouted: 1,
+            apps: BTreeMap::from([("shop".parse().unwrap(), counters)]),
+            ..TrafficStats::default()
+        }
+    }
+
+    fn value(counters: &ProxyCounters, series: &str) -> String {
+        let mut text = String::new();
+        counters.render(&mut text);
+        let found = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned));
+        found.unwrap_or_else(|| panic!("no {series} in\n{text}"))
+    }
+
+    const OK: &str = "tagboat_proxy_requests_total{app=\"shop\",class=\"2xx\"}";
+
+    #[test]
+    fn counters_never_go_back_over_restarts_and_upgrades_of_the_proxy() {
+        let mut counters = ProxyCounters::default();
+        for (what, answer, total) in [
+            ("one proxy", vec![stats("a", 10)], "10"),
+            ("it counts on", vec![stats("a", 25)], "25"),
+            ("an answer that was overtaken", vec![stats("a", 20)], "25"),
+            ("a second one beside it", vec![stats("a", 30), stats("b", 5)], "35"),
+            ("the first one has ended", vec![stats("b", 7)], "37"),
+            ("a restart", vec![stats("c", 1)], "38"),
+        ] {
+            counters.take(&answer);
+            assert_eq!(value(&counters, OK), total, "{what}");
+        }
+        assert_eq!(value(&counters, "tagboat_proxy_requests_in_flight{app=\"shop\"}"), "2", "only living ones");
+        assert_eq!(value(&counters, "tagboat_proxy_connections"), "3");
+        assert_eq!(value(&counters, "tagboat_proxy_unrouted_requests_total"), "3");
+    }
+
+    #[test]
+    fn a_thousand_restarts_cost_no_memory_and_lose_no_count() {
+        let mut counters = ProxyCounters::default();
+        for n in 0..1000 {
+            counters.take(&[stats(&format!("p{n}"), 3)]);
+        }
+        assert_eq!(counters.instances.len(), MAX_INSTANCES);
+        assert_eq!(value(&counters, OK), "3000");
+    }
+
+    #[test]
+    fn the_histogram_is_cumulative_and_in_seconds() {
+        let mut counters = ProxyCounters::default();
+        counters.take(&[stats("a", 4)]);
+        let series = |rest: &str| value(&counters, &format!("tagboat_proxy_request_duration_seconds{rest}"));
+        assert_eq!(series("_bucket{app=\"shop\",le=\"0.0005\"}"), "0");
+        assert_eq!(series("_bucket{app=\"shop\",le=\"0.001\"}"), "4");
+        assert_eq!(series("_bucket{app=\"shop\",le=\"10\"}"), "4");
+        assert_eq!(series("_bucket{app=\"shop\",le=\"+Inf\"}"), "4");
+        assert_eq!(series("_sum{app=\"shop\"}"), "0.003");
+        assert_eq!(series("_count{app=\"shop\"}"), "4");
+    }
+
+    #[test]
+    fn labels_of_another_proxy_version_can_not_break_the_format() {
+        let mut strange = stats("a", 1);
+        let requests = &mut strange.apps.values_mut().next().unwrap().requests;
+        requests.insert("x\"} 1\nevil".to_owned(), 9);
+        let mut counters = ProxyCounters::default();
+        counters.take(&[strange]);
+        let mut text = String::new();
+        counters.render(&mut text);
+        assert!(!text.contains("evil"), "{text}");
+    }
+
+    #[test]
+    fn the_documented_table_is_the_one_that_the_code_declares() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        let (before, rest) = document.split_once("| metric |").expect("the table's first line");
+        let after = rest.split_once("\n\n").map_or("", |(_, after)| after);
+        let wanted = format!("{before}{}\n{after}", metrics_table());
+        if std::env::var_os("TAGBOAT_BLESS").is_some() {
+            std::fs::write(path, &wanted).unwrap();
+        } else {
+            assert_eq!(document, wanted, "docs/METRICS.md is stale: run this test with TAGBOAT_BLESS=1");
+        }
+    }
+}

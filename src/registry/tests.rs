@@ -1,0 +1,6 @@
+//! Faults, against a registry in this process that records what it is asked.
+
+mod fake;
+mod faults;
+mod letting_in;
+mod waiting;

@@ -1,0 +1,321 @@
+//! The supervisor's loop.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::listeners::{self, BindError};
+use crate::model::ListenAddr;
+
+use super::child::{Child, Spec};
+
+/// The agent may take so long to come to a safe point.
+const AGENT_GRACE: Duration = Duration::from_secs(60);
+
+/// A proxy may take so long to finish what it has: its own graces and a little more.
+const PROXY_GRACE: Duration = Duration::from_secs(330);
+
+/// A new proxy must answer within this time, or the old one stays.
+const PROXY_START: Duration = Duration::from_secs(10);
+
+/// What is to be listened on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listeners {
+    /// By the proxy.
+    pub proxy: Vec<ListenAddr>,
+    /// By the agent: `api`, `metrics`, `hooks`.
+    pub agent: Vec<(String, ListenAddr)>,
+}
+
+/// Reads the configuration anew; the error is what is wrong with it, for the log.
+pub type Reload = Box<dyn Fn() -> Result<Listeners, String> + Send>;
+
+/// What the supervisor is given.
+pub struct Config {
+    /// The program of the children: this one.
+    pub exe: PathBuf,
+    /// The configuration file, for the agent.
+    pub config: PathBuf,
+    /// Where everything is kept.
+    pub state_dir: PathBuf,
+    /// What is to be listened on.
+    pub listeners: Listeners,
+    /// JSON lines or not, and the least level of the proxy's log; the agent reads its own.
+    pub log: (bool, String),
+    /// Reads the configuration anew.
+    pub reload: Reload,
+}
+
+/// A supervisor that could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state directory can't be used.
+    #[error("failed to use the state directory {path}")]
+    State {
+        /// It.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another tagboat uses it.
+    #[error(
+        "another tagboat (pid {pid}) uses the state directory {path}; stop it, or give this one a `state_dir` of its own"
+    )]
+    Locked {
+        /// It.
+        path: String,
+        /// Whose it is.
+        pid: String,
+    },
+    /// An address can't be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Signals can't be received.
+    #[error("failed to receive signals")]
+    Signals(#[source] io::Error),
+}
+
+/// A bound socket and the address it was asked for.
+type Bound = (String, ListenAddr, TcpListener);
+
+struct Supervisor {
+    config: Config,
+    proxy_sockets: Vec<Bound>,
+    agent_sockets: Vec<Bound>,
+    generation: u64,
+    agent: Child,
+    proxy: Child,
+    retired: Vec<Child>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it can't start; nothing was started then.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let _lock = lock(&config.state_dir)?;
+    let mut term = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Error::Signals)?;
+    let mut upgrade = signal(SignalKind::user_defined2()).map_err(Error::Signals)?;
+    let mut supervisor = Supervisor::start(config)?;
+    loop {
+        tokio::select! {
+            _ = term.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => supervisor.reload().await,
+            _ = upgrade.recv() => {
+                tracing::info!("a new proxy takes over");
+                supervisor.replace_proxy().await;
+            }
+        }
+    }
+    tracing::info!("ending: the agent first, then the proxy");
+    tokio::select! {
+        () = supervisor.stop() => {}
+        _ = term.recv() => supervisor.kill().await,
+        _ = interrupt.recv() => supervisor.kill().await,
+    }
+    Ok(())
+}
+
+/// One tagboat a state directory.
+fn lock(dir: &Path) -> Result<File, Error> {
+    let failed = |source| Error::State { path: dir.display().to_string(), source };
+    std::fs::create_dir_all(dir.join("run")).map_err(failed)?;
+    let path = dir.join("lock");
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0).map_err(failed)?;
+            (&file).write_all(std::process::id().to_string().as_bytes()).map_err(failed)?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let pid = std::fs::read_to_string(&path).unwrap_or_default();
+            Err(Error::Locked { path: dir.display().to_string(), pid })
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+impl Supervisor {
+    fn start(config: Config) -> Result<Self, Error> {
+        let mut passed = listeners::inherited();
+        let wanted = config.listeners.clone();
+        let proxy_sockets = bind_all(proxy_names(&wanted.proxy), &mut passed, Vec::new())?;
+        let agent_sockets = bind_all(wanted.agent, &mut passed, Vec::new())?;
+        let generation = next_generation(&config.state_dir.join("run"));
+        let proxy = Child::start(proxy_spec(&config, generation, &proxy_sockets));
+        let agent = Child::start(agent_spec(&config, &agent_sockets));
+        Ok(Self { config, proxy_sockets, agent_sockets, generation, agent, proxy, retired: Vec::new() })
+    }
+
+    /// SIGHUP: an invalid file changes nothing; changed listeners cost a new proxy, or a restart of the agent, and no
+    /// connection either way.
+    async fn reload(&mut self) {
+        let wanted = match (self.config.reload)() {
+            Ok(wanted) => wanted,
+            Err(problems) => {
+                tracing::error!("the new configuration is refused, the old one stays in force:\n{problems}");
+                return;
+            }
+        };
+        let changed = wanted.proxy != self.config.listeners.proxy;
+        let agent_changed = wanted.agent != self.config.listeners.agent;
+        let sockets = self.rebind(&wanted);
+        let Some((proxy_sockets, agent_sockets)) = sockets else { return };
+        self.proxy_sockets = proxy_sockets;
+        self.agent_sockets = agent_sockets;
+        self.config.listeners = wanted;
+        tracing::info!(
+            proxy_listeners_changed = changed,
+            agent_listeners_changed = agent_changed,
+            "configuration reloaded"
+        );
+        if changed {
+            self.replace_proxy().await;
+        }
+        if agent_changed {
+            self.agent.stop(Signal::TERM, AGENT_GRACE);
+            self.agent.ended().await;
+            self.agent = Child::start(agent_spec(&self.config, &self.agent_sockets));
+        } else {
+            self.agent.signal(Signal::HUP);
+        }
+    }
+
+    /// Keeps the sockets that are still wanted and binds the new ones; all or nothing.
+    fn rebind(&self, wanted: &Listeners) -> Option<(Vec<Bound>, Vec<Bound>)> {
+        let held = |sockets: &[Bound]| -> io::Result<Vec<(String, TcpListener)>> {
+            sockets.iter().map(|(name, _, socket)| Ok((name.clone(), socket.try_clone()?))).collect()
+        };
+        let bound = || -> Result<_, Error> {
+            let state = |source| Error::State { path: "the open sockets".to_owned(), source };
+            let proxy = held(&self.proxy_sockets).map_err(state)?;
+            let agent = self.agent_sockets.iter().map(|(_, a, s)| Ok((a.to_string(), s.try_clone()?)));
+            let agent = agent.collect::<io::Result<Vec<_>>>().map_err(state)?;
+            let none = &mut Vec::new();
+            Ok((bind_all(proxy_names(&wanted.proxy), none, proxy)?, bind_all(wanted.agent.clone(), none, agent)?))
+        };
+        bound().inspect_err(|error| tracing::error!("the old listeners stay: {error}")).ok()
+    }
+
+    /// Starts a proxy beside the old one; the old one ends when the new one answers.
+    async fn replace_proxy(&mut self) {
+        self.generation += 1;
+        let new = Child::start(proxy_spec(&self.config, self.generation, &self.proxy_sockets));
+        if !answers(&control(&self.config, self.generation)).await {
+            tracing::error!("the new proxy does not answer: the old one goes on");
+            new.kill();
+            self.generation -= 1;
+            return;
+        }
+        let old = std::mem::replace(&mut self.proxy, new);
+        old.stop(Signal::USR2, PROXY_GRACE);
+        self.retired.retain(|child| !child.has_ended());
+        self.retired.push(old);
+    }
+
+    async fn stop(&mut self) {
+        self.agent.stop(Signal::TERM, AGENT_GRACE);
+        self.agent.ended().await;
+        self.proxy.stop(Signal::TERM, PROXY_GRACE);
+        // What was waiting in the queues has been taken or is refused now.
+        self.proxy_sockets.clear();
+        for child in std::iter::once(&mut self.proxy).chain(&mut self.retired) {
+            child.ended().await;
+        }
+    }
+
+    async fn kill(&mut self) {
+        tracing::warn!("asked twice: what is under way is cut");
+        for child in [&mut self.agent, &mut self.proxy].into_iter().chain(&mut self.retired) {
+            child.kill();
+            if !child.has_ended() {
+                child.ended().await;
+            }
+        }
+    }
+}
+
+fn proxy_names(addresses: &[ListenAddr]) -> Vec<(String, ListenAddr)> {
+    addresses.iter().map(|address| (address.to_string(), address.clone())).collect()
+}
+
+fn bind_all(
+    wanted: Vec<(String, ListenAddr)>,
+    passed: &mut Vec<(String, TcpListener)>,
+    mut held: Vec<(String, TcpListener)>,
+) -> Result<Vec<Bound>, Error> {
+    let bind = |(name, address): (String, ListenAddr)| -> Result<Bound, Error> {
+        let socket = listeners::take(&mut held, &address).or_else(|| listeners::take(passed, &address));
+        let socket = socket.map_or_else(|| listeners::bind(&address), Ok)?;
+        Ok((name, address, socket))
+    };
+    wanted.into_iter().map(bind).collect()
+}
+
+fn shared(sockets: &[Bound]) -> Arc<Vec<(String, TcpListener)>> {
+    let clone = |(name, _, socket): &Bound| Some((name.clone(), socket.try_clone().ok()?));
+    Arc::new(sockets.iter().filter_map(clone).collect())
+}
+
+fn control(config: &Config, generation: u64) -> PathBuf {
+    config.state_dir.join("run").join(format!("proxy-{generation}.sock"))
+}
+
+fn proxy_spec(config: &Config, generation: u64, sockets: &[Bound]) -> Spec {
+    let text = |path: PathBuf| path.display().to_string();
+    let args = vec![
+        "proxy".to_owned(),
+        "--state-dir".to_owned(),
+        text(config.state_dir.clone()),
+        "--control".to_owned(),
+        text(control(config, generation)),
+    ];
+    let format = if config.log.0 { "json" } else { "text" };
+    let env = vec![("TAGBOAT_LOG_FORMAT", format.to_owned()), ("TAGBOAT_LOG_LEVEL", config.log.1.clone())];
+    Spec { role: "proxy", exe: config.exe.clone(), args, env, sockets: shared(sockets) }
+}
+
+fn agent_spec(config: &Config, sockets: &[Bound]) -> Spec {
+    let args = vec!["agent".to_owned(), "--config".to_owned(), config.config.display().to_string()];
+    Spec { role: "agent", exe: config.exe.clone(), args, env: Vec::new(), sockets: shared(sockets) }
+}
+
+/// Above every socket that is there; those of proxies that are gone are cleared away.
+fn next_generation(run: &Path) -> u64 {
+    let mut highest = 0;
+    for entry in std::fs::read_dir(run).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|n| n.strip_prefix("proxy-")?.strip_suffix(".sock")?.parse::<u64>().ok());
+        let Some(number) = number else { continue };
+        if UnixStream::connect(entry.path()).is_ok() {
+            highest = highest.max(number);
+        } else {
+            // Left behind by a proxy that was killed.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    highest + 1
+}
+
+async fn answers(control: &Path) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < PROXY_START {
+        if UnixStream::connect(control).is_ok() {
+            return true;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    false
+}

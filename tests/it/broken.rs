@@ -1,0 +1,100 @@
+//! Bad new versions: the old one serves on, and the reason is told.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Image, Load, Program, Setup};
+
+/// Pushes a bad version under load and returns the failure, as the status then shows it.
+async fn refused(program: &Program, image: Image) -> Value {
+    let load = Load::start(program.port, &["--rps", "200"]);
+    let digest = image.push(&program.registry, program.setup.app, "latest").await;
+    let status = program
+        .wait(Duration::from_secs(60), "the digest is held back", || async {
+            let status = program.status().await?;
+            let quarantined = status["quarantined"].as_array()?.iter().any(|q| q["digest"] == digest.as_str());
+            (status["state"] == "held" && quarantined).then_some(status)
+        })
+        .await;
+    assert_eq!(program.version().await.as_deref(), Some("v1"));
+    // A wrong platform is refused so quickly that hardly a request was made: there shall be some after it as well.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    load.finish().assert_clean(50);
+    let running = program.docker().states(program.setup.app);
+    assert_eq!(running.iter().filter(|state| state.ends_with(" running")).count(), 1, "{running:?}");
+    status["hold"].clone()
+}
+
+macro_rules! broken {
+    ($name:ident, $app:literal, $image:expr, $reason:literal) => {
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            let program = Program::serving(Setup::new($app)).await;
+            let hold = refused(&program, $image).await;
+            assert_eq!(hold["failure"]["reason"], $reason, "{hold:#}");
+            // The next good version is deployed as if nothing had been.
+            Image::sample("v3").push(&program.registry, program.setup.app, "latest").await;
+            program.wait_for_version("v3").await;
+            program.settled().await;
+        }
+    };
+}
+
+broken!(a_version_that_exits_at_start, "broken-exit", Image::sample("v2").env("EXIT_AT_START", "7"), "exited");
+broken!(
+    a_version_that_is_never_healthy,
+    "broken-sick",
+    Image::sample("v2").env("NEVER_HEALTHY", "1").healthcheck(),
+    "unhealthy"
+);
+broken!(a_version_for_another_platform, "broken-arch", Image::sample("v2").architecture("s390x"), "wrong_platform");
+broken!(a_version_without_its_command, "broken-cmd", Image::sample("v2").entrypoint("/nope"), "cannot_start");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_dies_is_unknown_and_not_up_to_date() {
+    let setup = Setup { every: "1s", ..Setup::new("broken-registry") };
+    let mut program = Program::serving(setup).await;
+    program.registry.stop();
+    program.state_is("unknown").await;
+    assert_eq!(program.version().await.as_deref(), Some("v1"));
+    program.registry.resume().await;
+    program.state_is("up_to_date").await;
+}
+
+/// A bake that is long enough for the crash to fall into it on a slow machine.
+fn long_bake(app: &'static str) -> Setup {
+    let swap =
+        "probe_interval: 50ms, min_healthy: 100ms, healthy_deadline: 8s, bake: 10s, drain: 5s, drain_streams: 5s";
+    Setup { swap, ..Setup::new(app) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_crashes_in_the_bake_is_switched_back() {
+    let program = Program::serving(long_bake("broken-bake")).await;
+    let digest =
+        Image::sample("v2").env("CRASH_AFTER_MS", "4000").push(&program.registry, "broken-bake", "latest").await;
+    program.wait_for_version("v2").await;
+    program.wait_for_version("v1").await;
+    program.state_is("held").await;
+    let status = program.status().await.unwrap();
+    assert_eq!(status["hold"]["failure"]["reason"], "failed_in_bake", "{status:#}");
+    assert_eq!(status["quarantined"][0]["digest"], digest.as_str());
+    let states = program.docker().states("broken-bake");
+    assert_eq!(states, ["broken-bake.1 running", "broken-bake.failed-2 exited"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_answers_errors_in_the_bake_is_switched_back() {
+    let program = Program::serving(long_bake("broken-errors")).await;
+    let load = Load::start(program.port, &["--rps", "50"]);
+    Image::sample("v2").env("ERRORS_AFTER_MS", "3000").push(&program.registry, "broken-errors", "latest").await;
+    program.wait_for_version("v2").await;
+    program.state_is("held").await;
+    program.wait_for_version("v1").await;
+    let status = program.status().await.unwrap();
+    let message = status["hold"]["failure"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("requests failed"), "{status:#}");
+    let report = load.finish();
+    assert!(report.failed() > 0 && report.failed() < report.sent() / 2, "{:#}", report.0);
+}

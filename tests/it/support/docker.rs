@@ -1,0 +1,123 @@
+//! A dockerd of our own, shared by all tests of a run, or the one that `TAGBOAT_TEST_DOCKER_HOST` names.
+
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// The bridge of our daemon; 10.213.0.0/16 is not used by Docker's own pools.
+const BRIDGE: &str = "tagboat-test0";
+
+/// An engine for tests.
+#[derive(Debug)]
+pub(crate) struct Docker {
+    pub(crate) host: String,
+}
+
+/// The engine of this run.
+pub(crate) fn docker() -> &'static Docker {
+    static DOCKER: OnceLock<Docker> = OnceLock::new();
+    DOCKER.get_or_init(|| match std::env::var("TAGBOAT_TEST_DOCKER_HOST") {
+        Ok(host) => Docker { host },
+        Err(_) => Docker::start(),
+    })
+}
+
+fn run(program: &str, args: &[&str]) -> Output {
+    Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program} {args:?}: {error}"))
+}
+
+impl Docker {
+    /// Starts a daemon that ends with this process.
+    fn start() -> Self {
+        let dir = std::env::temp_dir().join(format!("tagboat-dockerd-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        run("ip", &["link", "add", BRIDGE, "type", "bridge"]);
+        run("ip", &["addr", "replace", "10.213.0.1/16", "dev", BRIDGE]);
+        run("ip", &["link", "set", BRIDGE, "up"]);
+        let path = |name: &str| dir.join(name).display().to_string();
+        let host = format!("unix://{}", path("docker.sock"));
+        let (data, exec, pid) = (path("data"), path("exec"), path("pid"));
+        let args: Vec<String> = [
+            "--pdeathsig",
+            "TERM",
+            "dockerd",
+            "-H",
+            &host,
+            "--data-root",
+            &data,
+            "--exec-root",
+            &exec,
+            "--pidfile",
+            &pid,
+            "--bridge",
+            BRIDGE,
+            "--iptables=false",
+            "--ip-masq=false",
+            "--userland-proxy=false",
+            "--log-level",
+            "warn",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let log = std::fs::File::create(dir.join("log")).unwrap();
+        let (started, ready) = mpsc::channel();
+        // The signal comes at the end of the thread that started the program: one that lives as long as we do.
+        std::thread::spawn(move || {
+            let mut command = Command::new("setpriv");
+            command.args(&args).stdout(log.try_clone().unwrap()).stderr(log);
+            let mut child =
+                command.spawn().expect("setpriv and dockerd are installed (packages util-linux, docker.io)");
+            let _ = started.send(());
+            let _ = child.wait();
+        });
+        ready.recv().unwrap();
+        let docker = Self { host };
+        for _ in 0..600 {
+            if docker.cli(&["version"]).status.success() {
+                return docker;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("dockerd does not answer:\n{}", std::fs::read_to_string(dir.join("log")).unwrap_or_default());
+    }
+
+    /// Runs the docker client.
+    pub(crate) fn cli(&self, args: &[&str]) -> Output {
+        let mut all = vec!["-H", &self.host];
+        all.extend(args);
+        run("docker", &all)
+    }
+
+    /// The inspect documents of an app's containers.
+    pub(crate) fn containers(&self, app: &str) -> Vec<Value> {
+        let filter = format!("label=tagboat.app={app}");
+        let list = self.cli(&["ps", "-aq", "--filter", &filter]);
+        let ids = String::from_utf8(list.stdout).unwrap();
+        let ids: Vec<&str> = ids.split_whitespace().collect();
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let inspected = self.cli(&[["inspect"].as_slice(), ids.as_slice()].concat());
+        serde_json::from_slice(&inspected.stdout).unwrap_or_default()
+    }
+
+    /// Names and states of an app's containers, sorted.
+    pub(crate) fn states(&self, app: &str) -> Vec<String> {
+        let one = |c: &Value| {
+            let name = c["Name"].as_str().unwrap_or_default().trim_start_matches('/');
+            format!("{name} {}", c["State"]["Status"].as_str().unwrap_or_default())
+        };
+        let mut states: Vec<String> = self.containers(app).iter().map(one).collect();
+        states.sort();
+        states
+    }
+
+    pub(crate) fn remove_all(&self, app: &str) {
+        for container in self.containers(app) {
+            self.cli(&["rm", "-f", container["Id"].as_str().unwrap_or_default()]);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The tagboat program under test, with a directory, ports and a registry of its own.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::registry::client;
+use super::{Docker, Image, Owned, Registry, docker, free_port, signal_pid, wait_for};
+
+/// What a test wants.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    /// The app's name, unlike any other test's.
+    pub(crate) app: &'static str,
+    /// Time between two looks at the registry.
+    pub(crate) every: &'static str,
+    /// Further lines of the app.
+    pub(crate) more: &'static str,
+    /// The times of a swap.
+    pub(crate) swap: &'static str,
+}
+
+impl Setup {
+    /// An app that is told by webhook, with times that suit a test.
+    pub(crate) fn new(app: &'static str) -> Self {
+        Self {
+            app,
+            every: "1h",
+            more: "health: {http: /healthz}",
+            swap: "probe_interval: 50ms, min_healthy: 300ms, healthy_deadline: 8s, bake: 700ms, drain: 10s, drain_streams: 5s",
+        }
+    }
+}
+
+/// A running tagboat and everything around it.
+pub(crate) struct Program {
+    pub(crate) setup: Setup,
+    pub(crate) registry: Registry,
+    pub(crate) port: u16,
+    hooks: u16,
+    api: u16,
+    metrics: u16,
+    dir: tempfile::TempDir,
+    process: Option<Owned>,
+}
+
+impl Program {
+    /// Starts registry and tagboat, with version `v1` of the sample app pushed, and waits until it serves.
+    pub(crate) async fn serving(setup: Setup) -> Self {
+        let mut program = Self::prepared(setup).await;
+        Image::sample("v1").push(&program.registry, program.setup.app, "latest").await;
+        program.start();
+        program.wait_for_version("v1").await;
+        program.settled().await;
+        program
+    }
+
+    /// Everything but tagboat itself.
+    pub(crate) async fn prepared(setup: Setup) -> Self {
+        docker().remove_all(setup.app);
+        let hooks = free_port();
+        let url = format!("http://127.0.0.1:{hooks}/hooks/registry");
+        let registry = Registry::start(Some((&url, "Bearer hook-secret"))).await;
+        let dir = tempfile::Builder::new().prefix("tagboat-test-").tempdir().unwrap();
+        let program = Self {
+            setup,
+            registry,
+            port: free_port(),
+            hooks,
+            api: free_port(),
+            metrics: free_port(),
+            dir,
+            process: None,
+        };
+        program.write_config("");
+        program
+    }
+
+    /// Writes the configuration; `more` is added to it.
+    pub(crate) fn write_config(&self, more: &str) {
+        let Setup { app, every, more: app_more, swap } = &self.setup;
+        let text = format!(
+            "state_dir: {state}\n\
+             docker: {{host: '{docker}'}}\n\
+             api: {{listen: '127.0.0.1:{api}'}}\n\
+             metrics: {{listen: '127.0.0.1:{metrics}'}}\n\
+             hooks: {{listen: '127.0.0.1:{hooks}', receivers: {{registry: {{type: distribution, token: hook-secret}}}}}}\n\
+             defaults: {{every: {every}, swap: {{{swap}}}}}\n\
+             log: {{level: debug}}\n\
+             apps:\n  {app}:\n    image: {registry}/{app}\n    listen: '127.0.0.1:{port}'\n    {app_more}\n{more}",
+            state = self.state().display(),
+            docker = docker().host,
+            api = self.api,
+            metrics = self.metrics,
+            hooks = self.hooks,
+            registry = self.registry.host(),
+            port = self.port,
+        );
+        std::fs::write(self.dir.path().join("tagboat.yaml"), text).unwrap();
+    }
+
+    /// Starts tagboat.
+    pub(crate) fn start(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
+        command.args(["run", "--config"]).arg(self.dir.path().join("tagboat.yaml")).env("NO_COLOR", "1");
+        self.process = Some(Owned::start(&mut command, &self.dir.path().join("log")));
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    pub(crate) fn docker(&self) -> &'static Docker {
+        docker()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.as_ref().unwrap().signal(signal);
+    }
+
+    /// The process id of a child, by its role.
+    pub(crate) fn child(&self, role: &str) -> Option<u32> {
+        let parent = self.process.as_ref()?.0.id();
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+        let is = |pid: &&str| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).nth(1) == Some(role.as_bytes())
+        };
+        children.split_whitespace().find(is)?.parse().ok()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&self, role: &str) {
+        signal_pid(self.child(role).unwrap_or_else(|| panic!("there is no {role}")), Signal::KILL);
+    }
+
+    /// A document of the API.
+    pub(crate) async fn get(&self, path: &str) -> Option<Value> {
+        let url = format!("http://127.0.0.1:{}/api/v1{path}", self.api);
+        let answer = client().get(url).timeout(Duration::from_secs(2)).send().await.ok()?;
+        serde_json::from_slice(&answer.bytes().await.ok()?).ok()
+    }
+
+    /// The app's status.
+    pub(crate) async fn status(&self) -> Option<Value> {
+        self.get(&format!("/apps/{}", self.setup.app)).await
+    }
+
+    pub(crate) fn metrics_port(&self) -> u16 {
+        self.metrics
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
+        let url = format!("http://127.0.0.1:{}/metrics", self.metrics);
+        client().get(url).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// The version that answers now.
+    pub(crate) async fn version(&self) -> Option<String> {
+        let url = format!("http://127.0.0.1:{}/id?x=0", self.port);
+        let answer = client().get(url).timeout(Duration::from_secs(2)).send().await.ok()?;
+        let body: Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
+        body["version"].as_str().map(str::to_owned)
+    }
+
+    pub(crate) async fn wait_for_version(&self, version: &str) {
+        let what = format!("{version} of {} answers", self.setup.app);
+        self.wait(Duration::from_secs(60), &what, || async {
+            self.version().await.filter(|answering| answering == version)
+        })
+        .await;
+    }
+
+    /// Waits until the app is up to date and one container is left.
+    pub(crate) async fn settled(&self) {
+        self.state_is("up_to_date").await;
+        self.wait(Duration::from_secs(30), "one running container is left", || async {
+            let states = docker().states(self.setup.app);
+            (states.iter().filter(|state| state.ends_with(" running")).count() == 1).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn state_is(&self, state: &str) {
+        self.wait(Duration::from_secs(60), &format!("the app is {state}"), || async {
+            self.status().await.filter(|status| status["state"] == state)
+        })
+        .await;
+    }
+
+    /// As `wait_for`, with the log when it fails.
+    pub(crate) async fn wait<T, F: Future<Output = Option<T>>>(
+        &self,
+        limit: Duration,
+        what: &str,
+        check: impl FnMut() -> F,
+    ) -> T {
+        match tokio::time::timeout(limit, wait_for(limit * 2, what, check)).await {
+            Ok(value) => value,
+            Err(_) => {
+                let status = self.status().await;
+                panic!("not within {limit:?}: {what}\nstatus: {status:#?}\nlog:\n{}", self.log())
+            }
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.signal(Signal::TERM);
+            for _ in 0..100 {
+                if !matches!(process.0.try_wait(), Ok(None)) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of {}\n{}", self.setup.app, self.log());
+        }
+        docker().remove_all(self.setup.app);
+    }
+}

@@ -1,0 +1,63 @@
+//! A real registry (`docker-registry` of Debian) with a port and a directory of its own.
+
+use std::process::Command;
+use std::time::Duration;
+
+use super::{Owned, free_port, wait_for};
+
+/// A registry.
+pub(crate) struct Registry {
+    pub(crate) port: u16,
+    dir: tempfile::TempDir,
+    process: Option<Owned>,
+}
+
+impl Registry {
+    /// Starts one; `notify` is where it announces pushes, and the `Authorization` that it sends.
+    pub(crate) async fn start(notify: Option<(&str, &str)>) -> Self {
+        let mut registry = Self { port: free_port(), dir: tempfile::tempdir().unwrap(), process: None };
+        let root = registry.dir.path().display().to_string();
+        let port = registry.port;
+        let mut config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {root}/data}}, delete: {{enabled: true}}}}\n\
+             http: {{addr: '127.0.0.1:{port}'}}\n"
+        );
+        if let Some((url, authorization)) = notify {
+            config.push_str(&format!(
+                "notifications: {{endpoints: [{{name: tagboat, url: '{url}', timeout: 1s, threshold: 5, backoff: 1s, \
+                 headers: {{Authorization: ['{authorization}']}}}}]}}\n"
+            ));
+        }
+        std::fs::write(registry.dir.path().join("config.yml"), config).unwrap();
+        registry.resume().await;
+        registry
+    }
+
+    /// Starts it again after a `stop`.
+    pub(crate) async fn resume(&mut self) {
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(self.dir.path().join("config.yml"));
+        self.process = Some(Owned::start(&mut command, &self.dir.path().join("log")));
+        let url = format!("http://{}/v2/", self.host());
+        wait_for(Duration::from_secs(20), "the registry answers", || async {
+            client().get(&url).send().await.ok().filter(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+
+    /// Ends it at once.
+    pub(crate) fn stop(&mut self) {
+        self.process = None;
+    }
+
+    /// `127.0.0.1:port`
+    pub(crate) fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+/// A plain HTTP client.
+pub(crate) fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap()
+}
