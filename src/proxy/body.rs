@@ -116,7 +116,9 @@ impl Passed {
         match frame {
             Poll::Pending => self.poll_cut(cx),
             Poll::Ready(Some(Err(error))) => {
-                if let Some((claim, _)) = self.held.take() {
+                if let Some((claim, link)) = self.held.take()
+                    && !link.was_left_by_client()
+                {
                     TargetStats::add(&claim.upstream().stats.transport_errors);
                 }
                 Poll::Ready(Some(Err(Broken::Target(error))))

@@ -51,7 +51,12 @@ pub(super) async fn handle(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let mut response = match normalise(&mut request) {
-        Err((status, explanation)) => page(status, explanation, request.headers()),
+        Err((status, explanation)) => {
+            // Nothing that follows on a connection with such a request is to be believed.
+            let mut refusal = page(status, explanation, request.headers());
+            refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            refusal
+        }
         Ok(()) => {
             let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
             let app = plane.router.load().find(listener, host, request.uri().path()).cloned();

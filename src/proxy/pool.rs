@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Mutex;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,9 +36,18 @@ pub(super) struct Link {
     sender: SendRequest<Upload>,
     /// `None` when HTTP on it has ended.
     connection: Option<Connection<TokioIo<TcpStream>, Upload>>,
-    /// What is left of a connection on which HTTP has ended, with what was read too far: an upgrade goes on with it.
-    raw: Option<(TcpStream, Bytes)>,
+    /// What is left then: an upgrade goes on with it.
+    end: Option<Ended>,
     used: Instant,
+}
+
+/// A connection on which HTTP has ended.
+struct Ended {
+    stream: TcpStream,
+    /// What was read too far.
+    early: Bytes,
+    /// It ended because the client did not send all of its request.
+    by_client: bool,
 }
 
 impl std::fmt::Debug for Link {
@@ -59,12 +68,12 @@ impl Link {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(std::io::Error::other)?;
-        Ok(Self { sender, connection: Some(connection), raw: None, used: Instant::now() })
+        Ok(Self { sender, connection: Some(connection), end: None, used: Instant::now() })
     }
 
     /// Lets the connection do what it can.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.connection, &mut self.raw, cx);
+        drive(&mut self.connection, &mut self.end, cx);
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -72,10 +81,10 @@ impl Link {
         &mut self,
         request: Request<Upload>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
-        let Self { sender, connection, raw, .. } = self;
+        let Self { sender, connection, end, .. } = self;
         let mut answer = pin!(sender.try_send_request(request));
         std::future::poll_fn(|cx| {
-            drive(connection, raw, cx);
+            drive(connection, end, cx);
             answer.as_mut().poll(cx)
         })
         .await
@@ -85,9 +94,17 @@ impl Link {
     pub(super) async fn into_raw(mut self) -> (TcpStream, Bytes) {
         std::future::poll_fn(|cx| {
             self.drive(cx);
-            self.raw.take().map_or(std::task::Poll::Pending, std::task::Poll::Ready)
+            match self.end.take() {
+                Some(end) => Poll::Ready((end.stream, end.early)),
+                None => Poll::Pending,
+            }
         })
         .await
+    }
+
+    /// Whether it broke off because the client did.
+    pub(super) fn was_left_by_client(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.by_client)
     }
 
     /// How long it has lain idle.
@@ -104,17 +121,18 @@ impl Link {
 
 fn drive(
     connection: &mut Option<Connection<TokioIo<TcpStream>, Upload>>,
-    raw: &mut Option<(TcpStream, Bytes)>,
+    end: &mut Option<Ended>,
     cx: &mut Context<'_>,
 ) {
     let Some(open) = connection else { return };
-    // How it ended is told to the request that uses it.
-    if Pin::new(open).poll(cx).is_ready()
+    if let Poll::Ready(how) = Pin::new(open).poll(cx)
         && let Some(ended) = connection.take()
     {
         // Taking it apart also gives a request back that it had not begun to send.
         let parts = ended.into_parts();
-        *raw = Some((parts.io.into_inner(), parts.read_buf));
+        // The request that uses it is told of any other error.
+        let by_client = how.is_err_and(|error| error.is_user());
+        *end = Some(Ended { stream: parts.io.into_inner(), early: parts.read_buf, by_client });
     }
 }
 
