@@ -1,15 +1,68 @@
-//! The answer's body on its way to the client, and the claim that lives as long as it does.
+//! Bodies on their way through, and the claim that lives as long as an answer does. Nothing is buffered: a frame is
+//! asked for when the other side takes one.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::pool::Sender;
+use super::pool::Link;
 use super::stats::TargetStats;
 use super::target::Claim;
+
+/// What a request carries to its target.
+#[derive(Debug)]
+pub(super) enum Upload {
+    /// Nothing: the request can be repeated.
+    Nothing,
+    /// What the client sends.
+    Client(Incoming),
+}
+
+impl From<Incoming> for Upload {
+    fn from(body: Incoming) -> Self {
+        if body.is_end_stream() { Self::Nothing } else { Self::Client(body) }
+    }
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut *self {
+            Self::Nothing => Poll::Ready(None),
+            Self::Client(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Client(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Nothing => SizeHint::with_exact(0),
+            Self::Client(body) => body.size_hint(),
+        }
+    }
+}
+
+/// An answer that did not come to its end. The client's connection is closed, so that it does not take it for whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// The target's connection.
+    #[error("the target's answer broke off")]
+    Target(#[source] hyper::Error),
+    /// We did it, because the target is being stopped.
+    #[error("the request was ended because its target is being stopped")]
+    Cut,
+}
 
 /// What the proxy answers with.
 pub(super) enum Body {
@@ -19,11 +72,12 @@ pub(super) enum Body {
     Passed(Passed),
 }
 
-/// A target's answer. Nothing of it is buffered: a frame is asked for when the client takes one.
+/// A target's answer.
 pub(super) struct Passed {
     inner: Incoming,
     /// Both are there until the last frame, trailers included.
-    held: Option<(Claim, Option<Sender>)>,
+    held: Option<(Claim, Link)>,
+    /// Made when the answer is first waited for: most are whole at once.
     cut: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
@@ -32,56 +86,77 @@ impl Body {
         Self::Own(None)
     }
 
-    /// Passes an answer on. An event stream is counted as a stream and can be cut.
-    pub(super) fn passed(inner: Incoming, mut claim: Claim, sender: Sender, events: bool) -> Self {
-        let mut cut: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>> = None;
-        if events {
-            claim.become_stream();
-            cut = Some(Box::pin(claim.cut()));
-        }
-        let mut passed = Passed { inner, held: Some((claim, Some(sender))), cut };
+    /// Passes an answer on.
+    pub(super) fn passed(inner: Incoming, claim: Claim, link: Link) -> Self {
+        let mut passed = Passed { inner, held: Some((claim, link)), cut: None };
         if passed.inner.is_end_stream() {
-            passed.finish(true);
+            passed.finish();
         }
         Self::Passed(passed)
     }
 }
 
 impl Passed {
-    /// The last frame has gone by; a connection that ended well can be used again.
-    fn finish(&mut self, well: bool) {
-        let Some((claim, sender)) = self.held.take() else { return };
-        if !well {
-            TargetStats::add(&claim.upstream().stats.transport_errors);
-        } else if let Some(sender) = sender {
-            claim.upstream().pool.give_back(sender);
+    /// The last frame has gone by; a connection that is ready again is kept. An upload that has not ended ends with
+    /// its connection: nothing is under way on the target without a claim.
+    fn finish(&mut self) {
+        if let Some((claim, link)) = self.held.take() {
+            claim.upstream().pool.give_back(link);
         }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let mut frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if frame.is_pending()
+            && let Some((_, link)) = &mut self.held
+        {
+            link.drive(cx);
+            frame = Pin::new(&mut self.inner).poll_frame(cx);
+        }
+        match frame {
+            Poll::Pending => self.poll_cut(cx),
+            Poll::Ready(Some(Err(error))) => {
+                if let Some((claim, link)) = self.held.take()
+                    && !link.was_left_by_client()
+                {
+                    TargetStats::add(&claim.upstream().stats.transport_errors);
+                }
+                Poll::Ready(Some(Err(Broken::Target(error))))
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                if self.inner.is_end_stream() {
+                    self.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    /// An event stream is ended in good order, its client comes back by itself; anything else is broken off.
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some((claim, _)) = &self.held else { return Poll::Pending };
+        let stream = claim.is_stream();
+        let cut = self.cut.get_or_insert_with(|| Box::pin(claim.cut()));
+        if cut.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.held = None;
+        Poll::Ready(if stream { None } else { Some(Err(Broken::Cut)) })
     }
 }
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut *self {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Passed(passed) => {
-                if let Some(cut) = &mut passed.cut
-                    && cut.as_mut().poll(cx).is_ready()
-                {
-                    passed.held = None;
-                    return Poll::Ready(None);
-                }
-                let frame = ready!(Pin::new(&mut passed.inner).poll_frame(cx));
-                match &frame {
-                    None => passed.finish(true),
-                    Some(Err(_)) => passed.finish(false),
-                    Some(Ok(_)) if passed.inner.is_end_stream() => passed.finish(true),
-                    Some(Ok(_)) => {}
-                }
-                Poll::Ready(frame)
-            }
+            Self::Passed(passed) => passed.poll_frame(cx),
         }
     }
 

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
-use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
 use crate::model::{
     AppName, AppSwitch, CONTROL_VERSION, ContainerId, InFlight, Probe, ProbeOutcome, RouteSet, SwitchAck, Table,
@@ -23,11 +23,14 @@ use crate::ports::{Source, Traffic, TrafficError};
 
 use super::control::{Envelope, LINE, Request, Response};
 
-/// An answer is expected within this time; a probe's own limit is added.
+/// An answer is expected within this time.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// A switch connects to its targets and waits for the disk.
-const SWITCH_LIMIT: Duration = Duration::from_secs(8);
+/// A switch connects to its targets, for a second at most, and waits for the disk.
+const SWITCH_LIMIT: Duration = Duration::from_secs(5);
+
+/// A probe's answer may come so much later than the probe's own limit.
+const PROBE_MARGIN: Duration = Duration::from_secs(1);
 
 /// The proxy, or proxies, of a directory.
 #[derive(Debug, Clone)]
@@ -57,44 +60,77 @@ impl Client {
         TrafficError::Unreachable { socket, source }
     }
 
-    async fn ask(&self, socket: &Path, request: &Request, limit: Duration) -> Result<Response, TrafficError> {
-        let answered = tokio::time::timeout(limit, exchange(socket, request)).await;
-        match answered {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(self.unreachable(Some(socket), Some(Box::new(error)))),
-            Err(late) => Err(self.unreachable(Some(socket), Some(Box::new(late)))),
-        }
+    async fn ask(&self, socket: &Path, envelope: &Envelope, limit: Duration) -> Result<Response, TrafficError> {
+        let answered = tokio::time::timeout(limit, exchange(socket, envelope)).await;
+        let source: Source = match answered {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(TrafficError::Protocol { message: error.to_string() });
+            }
+            Ok(Err(error)) => Box::new(error),
+            Err(late) => Box::new(late),
+        };
+        Err(self.unreachable(Some(socket), Some(source)))
     }
 
-    /// Asks the current proxy. One that has died leaves its socket behind until its successor is there: the next
-    /// older one is no substitute for it.
-    async fn current(&self, request: &Request, limit: Duration) -> Result<Response, TrafficError> {
-        let sockets = self.sockets();
-        let Some(socket) = sockets.first() else { return Err(self.unreachable(None, None)) };
-        understood(self.ask(socket, request, limit).await?)
+    /// Asks the current proxy, and says which one that is. One that has died leaves its socket behind until its
+    /// successor is there: the next older one is no substitute for it.
+    async fn current(&self, request: &Request, limit: Duration) -> Result<(PathBuf, Response), TrafficError> {
+        let Some(socket) = self.sockets().into_iter().next() else { return Err(self.unreachable(None, None)) };
+        let response = understood(self.ask(&socket, &decided(request), limit).await?)?;
+        Ok((socket, response))
     }
 
-    /// Tells the current proxy, then the others.
+    /// Tells the current proxy, then the others: older ones follow it. A newer one may have appeared and read its
+    /// table just before this change was made; it has to decide for itself.
     async fn everywhere(&self, request: &Request, limit: Duration) -> Result<Response, TrafficError> {
-        let answer = self.current(request, limit).await?;
-        for socket in self.sockets().iter().skip(1) {
-            if let Err(error) = self.ask(socket, request, limit).await {
-                tracing::debug!(socket = %socket.display(), %error, "an older proxy is gone");
+        let (told, answer) = self.current(request, limit).await?;
+        let mut older = false;
+        for socket in self.sockets() {
+            if socket == told {
+                older = true;
+                continue;
+            }
+            let envelope = Envelope { followed: older, ..decided(request) };
+            match self.ask(&socket, &envelope, limit).await {
+                Ok(Response::Conflict { .. }) if !older => {}
+                Ok(response) if !older => drop(understood(response)?),
+                Ok(_) => {}
+                Err(error) if is_gone(&error) => {}
+                Err(error) if !older => return Err(error),
+                Err(error) => {
+                    tracing::warn!(socket = %socket.display(), %error, "an older proxy does not follow a change");
+                }
             }
         }
         Ok(answer)
     }
 }
 
-async fn exchange(socket: &Path, request: &Request) -> io::Result<Response> {
+/// A request to the proxy that decides.
+fn decided(request: &Request) -> Envelope {
+    Envelope { version: CONTROL_VERSION, followed: false, request: request.clone() }
+}
+
+/// Nobody is behind the socket any more, so nothing is under way there.
+fn is_gone(error: &TrafficError) -> bool {
+    let TrafficError::Unreachable { source: Some(source), .. } = error else { return false };
+    let kind = source.downcast_ref::<io::Error>().map(io::Error::kind);
+    matches!(kind, Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound))
+}
+
+async fn exchange(socket: &Path, envelope: &Envelope) -> io::Result<Response> {
     let mut stream = UnixStream::connect(socket).await?;
-    let envelope = Envelope { version: CONTROL_VERSION, request: request.clone() };
-    let mut line = serde_json::to_vec(&envelope).map_err(io::Error::other)?;
+    let mut line = serde_json::to_vec(envelope).map_err(io::Error::other)?;
     line.push(b'\n');
     stream.write_all(&line).await?;
     let mut lines = FramedRead::new(stream, LinesCodec::new_with_max_length(LINE));
-    let answer = lines.next().await.ok_or(io::ErrorKind::UnexpectedEof)?.map_err(io::Error::other)?;
-    serde_json::from_str(&answer).map_err(io::Error::other)
+    let strange = |error: Source| io::Error::new(io::ErrorKind::InvalidData, error);
+    let answer = lines.next().await.ok_or(io::ErrorKind::UnexpectedEof)?.map_err(|error| match error {
+        LinesCodecError::Io(error) => error,
+        long @ LinesCodecError::MaxLineLengthExceeded => strange(Box::new(long)),
+    })?;
+    serde_json::from_str(&answer).map_err(|error| strange(Box::new(error)))
 }
 
 /// Sorts the answers that are errors from those that are not.
@@ -114,7 +150,7 @@ fn strange<T>(response: &Response) -> Result<T, TrafficError> {
 #[async_trait]
 impl Traffic for Client {
     async fn table(&self) -> Result<Table, TrafficError> {
-        match self.current(&Request::Table, LIMIT).await? {
+        match self.current(&Request::Table, LIMIT).await?.1 {
             Response::Table { table } => Ok(table),
             other => strange(&other),
         }
@@ -145,7 +181,7 @@ impl Traffic for Client {
     async fn probe(&self, addr: SocketAddr, probe: &Probe, timeout: Duration) -> Result<ProbeOutcome, TrafficError> {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let request = Request::Probe { addr, probe: probe.clone(), timeout_ms };
-        match self.current(&request, timeout + LIMIT).await? {
+        match self.current(&request, timeout + PROBE_MARGIN).await?.1 {
             Response::Probed { outcome } => Ok(outcome),
             other => strange(&other),
         }
@@ -153,18 +189,21 @@ impl Traffic for Client {
 
     async fn in_flight(&self, container: &ContainerId) -> Result<InFlight, TrafficError> {
         let request = Request::InFlight { container: container.clone() };
-        let mut sum = match self.current(&request, LIMIT).await? {
-            Response::InFlight { count } => count,
-            other => return strange(&other),
-        };
-        for socket in self.sockets().iter().skip(1) {
-            // One that does not answer has ended, and nothing is under way on it.
-            if let Ok(Response::InFlight { count }) = self.ask(socket, &request, LIMIT).await {
-                sum.requests += count.requests;
-                sum.streams += count.streams;
+        let mut sum = InFlight::default();
+        let sockets = self.sockets();
+        for (index, socket) in sockets.iter().enumerate() {
+            match self.ask(socket, &decided(&request), LIMIT).await {
+                Ok(Response::InFlight { count }) => {
+                    sum.requests += count.requests;
+                    sum.streams += count.streams;
+                }
+                Ok(other) => return strange(&understood(other)?),
+                // One that is gone has nothing under way. One that only does not answer may have.
+                Err(error) if index > 0 && is_gone(&error) => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(sum)
+        if sockets.is_empty() { Err(self.unreachable(None, None)) } else { Ok(sum) }
     }
 
     async fn cut(&self, container: &ContainerId, over: Duration) -> Result<(), TrafficError> {
@@ -179,9 +218,9 @@ impl Traffic for Client {
         let sockets = self.sockets();
         let mut all = Vec::new();
         for (index, socket) in sockets.iter().enumerate() {
-            match self.ask(socket, &Request::Stats, LIMIT).await {
+            match self.ask(socket, &decided(&Request::Stats), LIMIT).await {
                 Ok(Response::Stats { stats }) => all.push(*stats),
-                Ok(other) => return strange(&other),
+                Ok(other) => return strange(&understood(other)?),
                 Err(error) if index == 0 => return Err(error),
                 Err(_) => {}
             }

@@ -15,6 +15,9 @@ pub(super) const LINE: usize = 4 << 20;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Envelope {
     pub(super) version: u32,
+    /// A newer proxy has made this change: do it too, without asking whether it can be made, and without keeping it.
+    #[serde(default)]
+    pub(super) followed: bool,
     pub(super) request: Request,
 }
 
@@ -48,7 +51,7 @@ pub(super) enum Response {
 }
 
 /// Reads a request. The error is what the other end is told.
-pub(super) fn parse(line: &[u8]) -> Result<Request, Response> {
+pub(super) fn parse(line: &[u8]) -> Result<Envelope, Response> {
     let version = crate::model::CONTROL_VERSION;
     let malformed = |message: String| Response::Malformed { message };
     let envelope: Envelope = serde_json::from_slice(line).map_err(|error| malformed(error.to_string()))?;
@@ -56,7 +59,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Request, Response> {
         let message = format!("this proxy speaks version {version} of the control protocol, not {}", envelope.version);
         return Err(malformed(message));
     }
-    Ok(envelope.request)
+    Ok(envelope)
 }
 
 #[cfg(test)]
@@ -74,7 +77,7 @@ mod tests {
         #[test]
         fn a_mutated_request_is_read_or_refused(position in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let request = Request::Switch { changes: vec![AppSwitch { app: "shop".parse().unwrap(), expect: 1, to: vec![] }] };
-            let mut line = serde_json::to_vec(&Envelope { version: 1, request }).unwrap();
+            let mut line = serde_json::to_vec(&Envelope { version: 1, followed: false, request }).unwrap();
             let at = position.index(line.len());
             line[at] = byte;
             let _ = parse(&line);

@@ -2,32 +2,23 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use crate::model::{ContainerId, ListenAddr};
+use crate::model::ListenAddr;
 
 use super::body::Body;
 use super::headers;
 use super::pages::page;
 use super::plane::{AppRuntime, Plane};
-use super::pool::{Sender, connect};
+use super::send::{Answered, Failure, send};
 use super::stats::{Class, TargetStats};
-use super::target::Claim;
-
-/// A target that refuses connections is tried for so long: it may be restarting, or about to be replaced.
-const CONNECT_WINDOW: Duration = Duration::from_secs(1);
-
-/// The first wait after a refused connection; doubles.
-const CONNECT_PAUSE: Duration = Duration::from_millis(25);
+use super::tunnel::tunnel;
 
 /// Counts how a request ended, also when its client went away and the future was dropped.
 struct Outcome<'a> {
@@ -59,14 +50,23 @@ pub(super) async fn handle(
     client: IpAddr,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    normalise(&mut request);
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    let app = plane.router.load().find(listener, host, request.uri().path()).cloned();
-    let mut response = match app {
-        Some(app) => serve(plane, &app, client, request).await,
-        None => {
-            plane.unrouted.fetch_add(1, Ordering::Relaxed);
-            page(StatusCode::NOT_FOUND, "No app is reached by this address.", request.headers())
+    let mut response = match normalise(&mut request) {
+        Err((status, explanation)) => {
+            // Nothing that follows on a connection with such a request is to be believed.
+            let mut refusal = page(status, explanation, request.headers());
+            refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            refusal
+        }
+        Ok(()) => {
+            let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+            let app = plane.router.load().find(listener, host, request.uri().path()).cloned();
+            match app {
+                Some(app) => serve(plane, &app, client, request).await,
+                None => {
+                    plane.unrouted.fetch_add(1, Ordering::Relaxed);
+                    page(StatusCode::NOT_FOUND, "No app is reached by this address.", request.headers())
+                }
+            }
         }
     };
     if plane.retiring.load(Ordering::Relaxed) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -75,10 +75,20 @@ pub(super) async fn handle(
     Ok(response)
 }
 
-/// An absolute URI names the host itself (RFC 9112 3.2.2), and a length beside a transfer coding is not to be
-/// believed or passed on (RFC 9112 6.3).
-fn normalise(request: &mut Request<Incoming>) {
+/// Makes a request unambiguous, or says why it can't be.
+fn normalise<B>(request: &mut Request<B>) -> Result<(), (StatusCode, &'static str)> {
+    if request.method() == Method::CONNECT {
+        // Its answer would turn the connection into a tunnel past every route.
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served here."));
+    }
+    // RFC 9112 3.2: one Host; only HTTP/1.0 may do without.
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
+    if second.is_some() || (first.is_none() && request.version() >= Version::HTTP_11) {
+        return Err((StatusCode::BAD_REQUEST, "A request names exactly one host."));
+    }
     *request.version_mut() = Version::HTTP_11;
+    // An absolute URI names the host itself (RFC 9112 3.2.2).
     if let Some(authority) = request.uri().authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {
@@ -86,116 +96,100 @@ fn normalise(request: &mut Request<Incoming>) {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     }
+    // A length beside a transfer coding is not to be believed or passed on (RFC 9112 6.3).
     if request.headers().contains_key(TRANSFER_ENCODING) {
         request.headers_mut().remove(CONTENT_LENGTH);
     }
+    Ok(())
 }
 
-async fn serve(plane: &Plane, app: &Arc<AppRuntime>, client: IpAddr, mut request: Request<Incoming>) -> Response<Body> {
+async fn serve(plane: &Plane, app: &AppRuntime, client: IpAddr, mut request: Request<Incoming>) -> Response<Body> {
     let outcome = Outcome { app, started: Instant::now(), counted: false };
-    let accept = request.headers().get(http::header::ACCEPT).cloned();
+    let accept = request.headers().get(ACCEPT).cloned();
     let upgrade = headers::upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
     headers::prepare_request(request.headers_mut(), client);
-    match send(app, request).await {
-        Ok((response, claim, sender)) => {
-            let class = Class::of(response.status());
+    let failure = match send(app, request).await {
+        // A change of protocol that nobody asked for.
+        Ok(answer) if is_switch(&answer) && upgrade.is_none() => {
+            TargetStats::add(&answer.claim.upstream().stats.transport_errors);
+            Failure::Target
+        }
+        Ok(answer) => {
+            let class = Class::of(answer.response.status());
             if class == Class::ServerError {
-                TargetStats::add(&claim.upstream().stats.server_errors);
+                TargetStats::add(&answer.claim.upstream().stats.server_errors);
             }
             outcome.count(class);
-            pass(plane, response, claim, sender, upgrade)
+            return pass(plane, answer, upgrade);
         }
-        Err(status) => {
-            let unavailable = status == StatusCode::SERVICE_UNAVAILABLE;
-            outcome.count(if unavailable { Class::Unavailable } else { Class::BadGateway });
-            let explanation = if unavailable {
-                "Nothing serves here at the moment. Please try again in a moment."
-            } else {
-                "The app did not answer."
-            };
-            page(status, explanation, &accept.into_iter().map(|v| (http::header::ACCEPT, v)).collect())
-        }
-    }
+        Err(failure) => failure,
+    };
+    let (status, class, explanation) = match failure {
+        Failure::NoTarget => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Class::Unavailable,
+            "Nothing serves here at the moment. Please try again in a moment.",
+        ),
+        Failure::Target => (StatusCode::BAD_GATEWAY, Class::BadGateway, "The app did not answer."),
+        Failure::Client => (StatusCode::BAD_REQUEST, Class::Aborted, "The request was not sent to its end."),
+    };
+    outcome.count(class);
+    page(status, explanation, &accept.into_iter().map(|v| (ACCEPT, v)).collect())
 }
 
-/// Sends a request to a target. What was not written to a connection that turned out dead is sent again on another;
-/// what was written is not: it may have been carried out.
-async fn send(
-    app: &AppRuntime,
-    mut request: Request<Incoming>,
-) -> Result<(Response<Incoming>, Claim, Sender), StatusCode> {
-    let deadline = Instant::now() + CONNECT_WINDOW;
-    let mut pause = CONNECT_PAUSE;
-    let mut avoid: Option<ContainerId> = None;
-    loop {
-        let claim = app.claim(avoid.as_ref()).ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-        let upstream = claim.upstream().clone();
-        let kept = upstream.pool.take();
-        let reused = kept.is_some();
-        let mut sender = match kept {
-            Some(sender) => sender,
-            None => match connect(upstream.addr()).await {
-                Ok(sender) => sender,
-                Err(error) => {
-                    drop(claim);
-                    if Instant::now() + pause > deadline {
-                        TargetStats::add(&upstream.stats.transport_errors);
-                        tracing::debug!(container = upstream.container.short(), %error, "connect failed");
-                        return Err(StatusCode::BAD_GATEWAY);
-                    }
-                    avoid = Some(upstream.container.clone());
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                    continue;
-                }
-            },
-        };
-        TargetStats::add(&upstream.stats.requests);
-        match sender.try_send_request(request).await {
-            Ok(response) => return Ok((response, claim, sender)),
-            Err(mut error) => match error.take_message() {
-                Some(unsent) if reused || Instant::now() < deadline => request = unsent,
-                _ => {
-                    TargetStats::add(&upstream.stats.transport_errors);
-                    tracing::debug!(container = upstream.container.short(), error = %error.error(), "request failed");
-                    return Err(StatusCode::BAD_GATEWAY);
-                }
-            },
-        }
-    }
+fn is_switch(answer: &Answered) -> bool {
+    answer.response.status() == StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// Passes an answer on: as a tunnel, as an event stream, or as it comes.
-fn pass(
-    plane: &Plane,
-    mut response: Response<Incoming>,
-    mut claim: Claim,
-    sender: Sender,
-    upgrade: Option<OnUpgrade>,
-) -> Response<Body> {
-    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+fn pass(plane: &Plane, answer: Answered, upgrade: Option<OnUpgrade>) -> Response<Body> {
+    let switching = is_switch(&answer);
+    let Answered { mut response, mut claim, link } = answer;
     if response.headers().contains_key(TRANSFER_ENCODING) {
         response.headers_mut().remove(CONTENT_LENGTH);
     }
     headers::prepare_response(response.headers_mut(), switching);
     if switching && let Some(client) = upgrade {
-        let target = hyper::upgrade::on(&mut response);
         claim.become_stream();
-        plane.tunnels.spawn(tunnel(client, target, claim));
+        plane.tunnels.spawn(tunnel(client, link, claim));
         return response.map(|_| Body::empty());
     }
     let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let events = kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
-    response.map(|inner| Body::passed(inner, claim, sender, events))
+    if kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream")) {
+        claim.become_stream();
+    }
+    response.map(|inner| Body::passed(inner, claim, link))
 }
 
-/// Carries bytes both ways until either end is done or the stream is cut.
-async fn tunnel(client: OnUpgrade, target: OnUpgrade, claim: Claim) {
-    let (Ok(client), Ok(target)) = tokio::join!(client, target) else { return };
-    let (mut client, mut target) = (TokioIo::new(client), TokioIo::new(target));
-    tokio::select! {
-        // How a tunnel ends is its two ends' business.
-        _ = tokio::io::copy_bidirectional(&mut client, &mut target) => {}
-        () = claim.cut() => {}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_whose_host_is_unclear_is_refused() {
+        for (label, version, hosts, ok) in [
+            ("one", Version::HTTP_11, &["a"][..], true),
+            ("two", Version::HTTP_11, &["a", "b"][..], false),
+            ("none", Version::HTTP_11, &[][..], false),
+            ("none, in HTTP/1.0", Version::HTTP_10, &[][..], true),
+        ] {
+            let mut request = Request::builder().version(version).uri("/");
+            for host in hosts {
+                request = request.header(HOST, *host);
+            }
+            assert_eq!(normalise(&mut request.body(()).unwrap()).is_ok(), ok, "{label}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_uri_names_the_host_and_connect_is_refused() {
+        let mut request = Request::get("http://shop.example/a?b").header(HOST, "other").body(()).unwrap();
+        normalise(&mut request).unwrap();
+        assert_eq!(
+            (request.headers()[HOST].to_str().unwrap(), request.uri().to_string().as_str()),
+            ("shop.example", "/a?b")
+        );
+        let mut connect = Request::connect("shop.example:443").header(HOST, "shop.example").body(()).unwrap();
+        assert_eq!(normalise(&mut connect).unwrap_err().0, StatusCode::METHOD_NOT_ALLOWED);
     }
 }

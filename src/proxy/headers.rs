@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -16,10 +18,16 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const HOP_BY_HOP: [HeaderName; 8] =
     [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, TE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION];
 
-/// The protocol that a message asks to change to, if it does.
+/// What messages are routed and framed by; naming them in `Connection` does not take them away.
+const NEVER_DROPPED: [HeaderName; 2] = [HOST, CONTENT_LENGTH];
+
+/// The protocol that a message asks to change to, if it does. HTTP/2 is none: it would carry further requests past
+/// the routes (RFC 9113 3.1 has dropped it as well).
 pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let protocol = headers.get(UPGRADE)?;
     let asks = tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
-    if asks { headers.get(UPGRADE).cloned() } else { None }
+    let http = tokens(headers, &UPGRADE).any(|token| token.get(..2).is_some_and(|h| h.eq_ignore_ascii_case("h2")));
+    (asks && !http).then(|| protocol.clone())
 }
 
 /// Makes a request fit to be passed on.
@@ -53,7 +61,7 @@ fn restore_upgrade(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
 fn drop_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = tokens(headers, &CONNECTION).filter_map(|token| token.parse().ok()).collect();
-        for name in named {
+        for name in named.iter().filter(|name| !NEVER_DROPPED.contains(name)) {
             headers.remove(name);
         }
     }
@@ -109,7 +117,8 @@ mod tests {
     #[test]
     fn headers_of_the_connection_are_dropped_with_those_it_names() {
         let mut map = headers(&[
-            ("connection", "close, X-Private"),
+            ("host", "shop.example"),
+            ("connection", "close, X-Private, Host"),
             ("x-private", "1"),
             ("keep-alive", "timeout=5"),
             ("transfer-encoding", "chunked"),
@@ -118,7 +127,10 @@ mod tests {
         ]);
         prepare_request(&mut map, "10.0.0.9".parse().unwrap());
         assert!(!map.contains_key("x-private") && !map.contains_key("connection") && !map.contains_key("keep-alive"));
-        assert_eq!(map["x-public"], "1");
+        assert_eq!(
+            (&map["x-public"], &map["host"]),
+            (&HeaderValue::from_static("1"), &HeaderValue::from_static("shop.example"))
+        );
         assert_eq!(map["te"], "trailers");
     }
 
@@ -135,6 +147,15 @@ mod tests {
         assert_eq!(map["x-forwarded-for"], "1.2.3.4, 10.0.0.9");
         assert_eq!(map["forwarded"], "for=10.0.0.9;proto=http;host=\"shop.example\"");
         assert_eq!(map["x-forwarded-host"], "shop.example");
+    }
+
+    #[test]
+    fn a_change_to_http2_is_not_passed_on() {
+        let mut map =
+            headers(&[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAM")]);
+        assert!(upgrade(&map).is_none());
+        prepare_request(&mut map, "10.0.0.9".parse().unwrap());
+        assert!(!map.contains_key("upgrade") && !map.contains_key("connection") && !map.contains_key("http2-settings"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Accepts connections and serves HTTP/1.1 on them.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,8 +21,12 @@ use super::plane::Plane;
 /// A request's head must arrive within this time.
 const HEAD: Duration = Duration::from_secs(30);
 
-/// Waits after an accept error such as too many open files: the cause does not go away in a microsecond.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The first wait after an accept error such as too many open files, whose cause does not go away in a microsecond;
+/// doubles.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// The longest such wait.
+const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// When the process ends: first no more connections, later no more idle ones.
 #[derive(Debug, Clone, Default)]
@@ -40,25 +45,36 @@ pub(super) async fn accept(
     ending: Ending,
 ) {
     let name = Arc::new(name);
+    let mut pause = ACCEPT_PAUSE;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = ending.accept.cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(connection(plane.clone(), name.clone(), stream, ending.idle.clone()));
+            Ok((stream, client)) => {
+                pause = ACCEPT_PAUSE;
+                connections.spawn(connection(plane.clone(), name.clone(), stream, client.ip(), ending.idle.clone()));
             }
             Err(error) => {
                 tracing::warn!(listener = %name, %error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = ending.accept.cancelled() => return,
+                }
+                pause = (pause * 2).min(LONGEST_ACCEPT_PAUSE);
             }
         }
     }
 }
 
-async fn connection(plane: Arc<Plane>, listener: Arc<ListenAddr>, stream: TcpStream, idle: CancellationToken) {
-    let Ok(peer) = stream.peer_addr() else { return };
+async fn connection(
+    plane: Arc<Plane>,
+    listener: Arc<ListenAddr>,
+    stream: TcpStream,
+    client: IpAddr,
+    idle: CancellationToken,
+) {
     // Without it small answers wait for the client's delayed acknowledgement; a socket that can't have it still works.
     let _ = stream.set_nodelay(true);
     plane.connections.fetch_add(1, Ordering::Relaxed);
@@ -66,7 +82,7 @@ async fn connection(plane: Arc<Plane>, listener: Arc<ListenAddr>, stream: TcpStr
         let plane = plane.clone();
         service_fn(move |request| {
             let (plane, listener) = (plane.clone(), listener.clone());
-            async move { handle(&plane, &listener, peer.ip(), request).await }
+            async move { handle(&plane, &listener, client, request).await }
         })
     };
     let mut http = http1::Builder::new();

@@ -5,7 +5,7 @@
 //! credential. The agent steers it over a control socket ([`Client`] is the agent's end of it); what it was last
 //! told is on disk and in force again at the next start, whether there is an agent or not.
 //!
-//! A request walks: `listener` → `router` → `target` (claim) → `forward` → `body`.
+//! A request walks: `listener` → `forward` → `router` → `send` (claim, `pool`) → `body` or `tunnel`.
 
 mod body;
 mod claim;
@@ -19,11 +19,13 @@ mod plane;
 mod pool;
 mod probe;
 mod router;
+mod send;
 mod server;
 mod stats;
 mod sync;
 mod table;
 mod target;
+mod tunnel;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use chrono::Utc;
@@ -11,10 +12,11 @@ use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::model::{
-    AppEntry, AppName, AppSwitch, ContainerId, InFlight, RouteSet, SwitchAck, Table, Target, TrafficStats,
+    AppEntry, AppName, AppSwitch, ContainerId, InFlight, Probe, RouteSet, SwitchAck, Table, Target, TrafficStats,
 };
 
 use super::control::Response;
+use super::probe::probe;
 use super::router::Router;
 use super::stats::AppStats;
 use super::table::TableFile;
@@ -22,6 +24,9 @@ use super::target::{Claim, Upstream};
 
 /// How often a request looks for a target before it gives up; more than once only while a switch is in progress.
 const LOOKS: usize = 64;
+
+/// A new target must accept a connection within this time.
+const REACH: Duration = Duration::from_secs(1);
 
 /// An app as the hot path sees it.
 #[derive(Debug, Default)]
@@ -32,8 +37,8 @@ pub(super) struct AppRuntime {
 }
 
 impl AppRuntime {
-    /// Holds the target with the least under way, in turn among equals; not `avoid` if there is another.
-    pub(super) fn claim(&self, avoid: Option<&ContainerId>) -> Option<Claim> {
+    /// Holds the target with the least under way, in turn among equals; not one of `avoid` if there is another.
+    pub(super) fn claim(&self, avoid: &[Arc<Upstream>]) -> Option<Claim> {
         for _ in 0..LOOKS {
             let active = self.active.load();
             let claim = match active.as_slice() {
@@ -50,15 +55,32 @@ impl AppRuntime {
         None
     }
 
-    fn choose<'a>(&self, several: &'a [Arc<Upstream>], avoid: Option<&ContainerId>) -> Option<&'a Arc<Upstream>> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let load = |upstream: &Upstream| {
+    fn choose<'a>(&self, several: &'a [Arc<Upstream>], avoid: &[Arc<Upstream>]) -> Option<&'a Arc<Upstream>> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % several.len();
+        let rank = |upstream: &&Arc<Upstream>| {
             let InFlight { requests, streams } = upstream.in_flight();
-            requests + streams
+            (is_among(avoid, upstream), upstream.is_ailing(), requests + streams)
         };
-        let in_turn = several.iter().cycle().skip(turn % several.len()).take(several.len());
-        in_turn.filter(|upstream| Some(&upstream.container) != avoid).min_by_key(|upstream| load(upstream))
+        several.iter().cycle().skip(turn).take(several.len()).min_by_key(rank)
     }
+
+    /// Whether there is a target that is not one of these.
+    pub(super) fn has_other_than(&self, these: &[Arc<Upstream>]) -> bool {
+        self.active.load().iter().any(|upstream| !is_among(these, upstream))
+    }
+}
+
+fn is_among(these: &[Arc<Upstream>], upstream: &Arc<Upstream>) -> bool {
+    these.iter().any(|one| Arc::ptr_eq(one, upstream))
+}
+
+/// Who made a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// This proxy decides whether it can be made, and keeps it.
+    Decided,
+    /// A newer proxy has decided and kept it; this one follows.
+    Followed,
 }
 
 /// What only the control socket changes.
@@ -107,7 +129,7 @@ impl Plane {
         self.state.lock().await.table.clone()
     }
 
-    pub(super) async fn set_routes(&self, sets: Vec<RouteSet>) -> Response {
+    pub(super) async fn set_routes(&self, sets: Vec<RouteSet>, how: Change) -> Response {
         let mut state = self.state.lock().await;
         let mut table = state.table.clone();
         let fresh =
@@ -119,18 +141,15 @@ impl Plane {
                 (set.app, AppEntry { routes: set.routes, ..entry })
             })
             .collect();
-        self.commit(&mut state, table).await.err().unwrap_or(Response::Done)
+        self.commit(&mut state, table, how).await.err().unwrap_or(Response::Done)
     }
 
     /// Compare-and-set of several apps: all or none.
-    pub(super) async fn switch(&self, changes: Vec<AppSwitch>) -> Response {
-        for target in changes.iter().flat_map(|change| &change.to) {
-            if let Err(error) = super::pool::connect(target.addr).await {
-                let container = target.container.short();
-                return Response::Refused {
-                    message: format!("{container} at {} can't be reached: {error}", target.addr),
-                };
-            }
+    pub(super) async fn switch(&self, changes: Vec<AppSwitch>, how: Change) -> Response {
+        if how == Change::Decided
+            && let Err(refused) = reachable(changes.iter().flat_map(|change| &change.to)).await
+        {
+            return refused;
         }
         let mut state = self.state.lock().await;
         let mut table = state.table.clone();
@@ -143,15 +162,15 @@ impl Plane {
                 previous: Vec::new(),
                 since: Utc::now(),
             });
-            if entry.revision != change.expect {
+            if how == Change::Decided && entry.revision != change.expect {
                 return Response::Conflict { app: change.app, expected: change.expect, found: entry.revision };
             }
-            entry.revision += 1;
+            entry.revision = change.expect.saturating_add(1);
             entry.previous = std::mem::replace(&mut entry.active, change.to);
             entry.since = Utc::now();
             revisions.insert(change.app, entry.revision);
         }
-        match self.commit(&mut state, table).await {
+        match self.commit(&mut state, table, how).await {
             Ok(()) => Response::Switched { ack: SwitchAck { generation: state.table.generation, revisions } },
             Err(refused) => refused,
         }
@@ -162,6 +181,7 @@ impl Plane {
         app: &AppName,
         container: &ContainerId,
         addr: std::net::SocketAddr,
+        how: Change,
     ) -> Response {
         let mut state = self.state.lock().await;
         let mut table = state.table.clone();
@@ -171,14 +191,15 @@ impl Plane {
         for target in entry.active.iter_mut().chain(&mut entry.previous).filter(|t| t.container == *container) {
             target.addr = addr;
         }
-        self.commit(&mut state, table).await.err().unwrap_or(Response::Done)
+        self.commit(&mut state, table, how).await.err().unwrap_or(Response::Done)
     }
 
     /// Disk first, then memory. A retiring proxy leaves the disk to its successor.
-    async fn commit(&self, state: &mut State, mut table: Table) -> Result<(), Response> {
+    async fn commit(&self, state: &mut State, mut table: Table, how: Change) -> Result<(), Response> {
         table.generation = state.table.generation + 1;
-        if !self.retiring.load(Ordering::SeqCst)
-            && let Err(error) = state.file.write(&table).await
+        if how == Change::Decided
+            && !self.retiring.load(Ordering::SeqCst)
+            && let Err(error) = state.file.write(&table, &state.table).await
         {
             let message = format!("the route table can't be written to {}: {error}", state.file.place());
             tracing::error!("{message}");
@@ -192,20 +213,26 @@ impl Plane {
     /// Puts the table in force: new targets take requests before the pointer moves, old ones refuse after it.
     fn enforce(&self, state: &mut State) {
         let State { table, apps, .. } = state;
+        let mut old: Vec<Arc<Upstream>> = Vec::new();
+        let mut current = old.clone();
+        for (name, runtime) in apps.iter() {
+            if !table.apps.contains_key(name) {
+                old.extend(runtime.active.swap(Arc::default()).iter().cloned());
+            }
+        }
         apps.retain(|name, _| table.apps.contains_key(name));
-        let mut draining = Vec::new();
         for (name, entry) in &table.apps {
             let runtime = apps.entry(name.clone()).or_default();
             let active: Vec<Arc<Upstream>> = entry.active.iter().map(|target| self.upstream(target)).collect();
             active.iter().for_each(|upstream| upstream.set_draining(false));
-            let old = runtime.active.swap(Arc::new(active));
-            let current = runtime.active.load();
-            draining.extend(old.iter().filter(|o| !current.iter().any(|c| Arc::ptr_eq(o, c))).cloned());
+            current.extend(active.iter().cloned());
+            old.extend(runtime.active.swap(Arc::new(active)).iter().cloned());
         }
         let routes =
             table.apps.iter().filter_map(|(name, entry)| Some((entry.routes.clone(), apps.get(name)?.clone())));
         self.router.store(Arc::new(Router::new(routes)));
-        draining.iter().for_each(|upstream| upstream.set_draining(true));
+        let gone = old.iter().filter(|upstream| !is_among(&current, upstream));
+        gone.for_each(|upstream| upstream.set_draining(true));
         self.forget(table);
     }
 
@@ -230,6 +257,20 @@ impl Plane {
 
     pub(super) fn find(&self, container: &ContainerId) -> Option<Arc<Upstream>> {
         self.upstreams.read().expect("no holder panics").get(container).cloned()
+    }
+
+    /// Ends everything that is still under way.
+    pub(super) fn cut_all(&self) {
+        let upstreams = self.upstreams.read().expect("no holder panics");
+        upstreams.values().for_each(|upstream| upstream.cut(Duration::ZERO));
+    }
+
+    /// Closes idle connections to targets, and drops targets that nothing names or uses any more.
+    pub(super) async fn sweep(&self) {
+        let state = self.state.lock().await;
+        self.forget(&state.table);
+        let upstreams = self.upstreams.read().expect("no holder panics");
+        upstreams.values().for_each(|upstream| upstream.pool.sweep());
     }
 
     /// Everything under way, of every target.
@@ -259,6 +300,18 @@ impl Plane {
             targets: upstreams.iter().map(|(id, up)| (id.clone(), up.stats.read(up.in_flight()))).collect(),
         }
     }
+}
+
+/// A target that does not even accept a connection gets no traffic.
+async fn reachable(targets: impl Iterator<Item = &Target>) -> Result<(), Response> {
+    let probes = targets.map(|target| async move { (target, probe(target.addr, &Probe::Tcp, REACH).await) });
+    for (target, outcome) in futures_util::future::join_all(probes).await {
+        if !outcome.ok {
+            let message = format!("container {} can't be reached: {}", target.container.short(), outcome.detail);
+            return Err(Response::Refused { message });
+        }
+    }
+    Ok(())
 }
 
 fn add(a: InFlight, b: InFlight) -> InFlight {

@@ -20,6 +20,8 @@ const COPIES: [&str; 2] = ["routes.a", "routes.b"];
 struct Head {
     format: u32,
     generation: u64,
+    /// How many lines follow: a copy that was torn between two lines is damaged too.
+    apps: usize,
 }
 
 /// The format of a copy; another one is not read.
@@ -39,7 +41,7 @@ pub struct Decoded {
     pub generation: Option<u64>,
     /// The apps whose lines are whole.
     pub apps: BTreeMap<AppName, AppEntry>,
-    /// How many lines are not.
+    /// How many lines are not, or are missing.
     pub damaged: usize,
 }
 
@@ -50,7 +52,8 @@ fn encode(table: &Table) -> Vec<u8> {
         bytes.extend(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes());
     };
     let text = "a table can be written as JSON";
-    line(serde_json::to_string(&Head { format: FORMAT, generation: table.generation }).expect(text));
+    let head = Head { format: FORMAT, generation: table.generation, apps: table.apps.len() };
+    line(serde_json::to_string(&head).expect(text));
     for (app, entry) in &table.apps {
         line(serde_json::to_string(&Line { app: app.clone(), entry: entry.clone() }).expect(text));
     }
@@ -60,21 +63,22 @@ fn encode(table: &Table) -> Vec<u8> {
 /// Reads what is whole of a copy.
 pub fn decode(bytes: &[u8]) -> Decoded {
     let mut decoded = Decoded::default();
-    for (number, line) in bytes.split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
-        let json = checked(line);
-        if number == 0 {
-            let head = json.and_then(|json| serde_json::from_slice::<Head>(json).ok());
-            decoded.generation = head.filter(|head| head.format == FORMAT).map(|head| head.generation);
-            decoded.damaged += usize::from(decoded.generation.is_none());
-            continue;
-        }
-        match json.and_then(|json| serde_json::from_slice::<Line>(json).ok()) {
+    let mut lines = bytes.split(|b| *b == b'\n');
+    let head = lines.next().and_then(checked).and_then(|json| serde_json::from_slice::<Head>(json).ok());
+    let head = head.filter(|head| head.format == FORMAT);
+    decoded.generation = head.as_ref().map(|head| head.generation);
+    for line in lines.filter(|line| !line.is_empty()) {
+        match checked(line).and_then(|json| serde_json::from_slice::<Line>(json).ok()) {
             Some(line) => {
                 decoded.apps.insert(line.app, line.entry);
             }
             None => decoded.damaged += 1,
         }
     }
+    decoded.damaged = match head {
+        None => decoded.damaged + 1,
+        Some(head) => decoded.damaged.max(head.apps.saturating_sub(decoded.apps.len())),
+    };
     decoded
 }
 
@@ -103,6 +107,10 @@ impl TableFile {
             table.generation = table.generation.max(copy.generation.unwrap_or_default());
             for (app, entry) in copy.apps {
                 table.apps.entry(app).or_insert(entry);
+            }
+            // An older copy only makes up for damage: it may name apps that have been dropped since.
+            if copy.damaged == 0 {
+                break;
             }
         }
         (file, table)
@@ -134,11 +142,15 @@ impl TableFile {
         Some(decoded)
     }
 
-    /// Writes both copies; on disk when it returns.
-    pub(super) async fn write(&self, table: &Table) -> io::Result<()> {
-        let (dir, bytes) = (self.dir.clone(), encode(table));
-        let written =
-            tokio::task::spawn_blocking(move || COPIES.iter().try_for_each(|name| replace(&dir, name, &bytes)));
+    /// Writes both copies; on disk when it returns. After an error the table on disk is still `old`.
+    pub(super) async fn write(&self, new: &Table, old: &Table) -> io::Result<()> {
+        let (dir, new, old) = (self.dir.clone(), encode(new), encode(old));
+        let written = tokio::task::spawn_blocking(move || {
+            replace(&dir, &new).inspect_err(|_| {
+                // Only if the disk failed between the renames is there anything to put back; else this changes nothing.
+                let _ = replace(&dir, &old);
+            })
+        });
         written.await.map_err(io::Error::other)?
     }
 
@@ -147,13 +159,18 @@ impl TableFile {
     }
 }
 
-/// Beside, flushed, renamed, and the directory flushed: at no moment is there half a file under the name.
-fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let beside = dir.join(format!("{name}.new"));
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, dir.join(name))?;
+/// Both copies beside and flushed, then both renamed, then the directory flushed: at no moment is there half a file
+/// under a name, and a full disk is noticed before anything is replaced.
+fn replace(dir: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = |name: &str| dir.join(format!("{name}.new"));
+    for name in COPIES {
+        let mut file = File::create(beside(name))?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+    }
+    for name in COPIES {
+        fs::rename(beside(name), dir.join(name))?;
+    }
     File::open(dir)?.sync_all()
 }
 
@@ -184,7 +201,7 @@ mod tests {
         let (file, empty) = TableFile::load(dir.path());
         assert_eq!(empty, Table::default());
         let wanted = table(&["shop", "blog"], 7);
-        file.write(&wanted).await.unwrap();
+        file.write(&wanted, &Table::default()).await.unwrap();
         assert_eq!(TableFile::load(dir.path()).1, wanted);
     }
 
@@ -193,7 +210,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (file, _) = TableFile::load(dir.path());
         let wanted = table(&["shop", "blog"], 7);
-        file.write(&wanted).await.unwrap();
+        file.write(&wanted, &Table::default()).await.unwrap();
         let torn = dir.path().join("routes.a");
         let bytes = fs::read(&torn).unwrap();
         fs::write(&torn, &bytes[..bytes.len() / 2]).unwrap();
@@ -208,16 +225,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut old = table(&["shop"], 1);
         old.apps.values_mut().for_each(|entry| entry.revision = 1);
-        replace(dir.path(), "routes.a", &encode(&old)).unwrap();
-        replace(dir.path(), "routes.b", &encode(&table(&["shop"], 2))).unwrap();
+        old.apps.extend(table(&["dropped"], 1).apps);
+        fs::write(dir.path().join("routes.a"), encode(&old)).unwrap();
+        fs::write(dir.path().join("routes.b"), encode(&table(&["shop"], 2))).unwrap();
         assert_eq!(TableFile::load(dir.path()).1, table(&["shop"], 2));
+    }
+
+    #[test]
+    fn a_copy_torn_between_two_lines_is_damaged() {
+        let bytes = encode(&table(&["shop", "blog"], 7));
+        let last = bytes.iter().rposition(|b| *b == b'{').unwrap();
+        let torn = &bytes[..bytes[..last].iter().rposition(|b| *b == b'\n').unwrap() + 1];
+        assert_eq!(decode(torn).damaged, 1);
     }
 
     #[tokio::test]
     async fn a_directory_that_can_t_be_written_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let (file, _) = TableFile::load(&dir.path().join("absent"));
-        assert!(file.write(&table(&["shop"], 1)).await.is_err());
+        assert!(file.write(&table(&["shop"], 1), &Table::default()).await.is_err());
     }
 
     proptest! {

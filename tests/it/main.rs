@@ -8,6 +8,7 @@ mod broken;
 mod faults;
 mod kills;
 mod layers;
+mod proxy;
 mod registry;
 mod reload;
 mod support;

@@ -1,0 +1,8 @@
+//! The proxy by itself: real clients and real apps on the loopback, and its control socket.
+
+mod carrying;
+mod control;
+mod draining;
+mod stage;
+mod switching;
+mod wire;
