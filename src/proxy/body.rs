@@ -69,7 +69,7 @@ pub(super) enum Body {
     /// A page of our own.
     Own(Option<Bytes>),
     /// What the target sends.
-    Passed(Passed),
+    Passed(Box<Passed>),
 }
 
 /// A target's answer.
@@ -92,7 +92,7 @@ impl Body {
         if passed.inner.is_end_stream() {
             passed.finish();
         }
-        Self::Passed(passed)
+        Self::Passed(Box::new(passed))
     }
 }
 

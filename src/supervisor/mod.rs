@@ -6,6 +6,8 @@
 
 mod child;
 mod run;
+#[cfg(test)]
+mod stub;
 
 pub use child::RESTART;
 pub use run::{Config, Error, Listeners, Reload, run};

@@ -171,9 +171,14 @@ impl Supervisor {
         };
         let changed = wanted.proxy != self.config.listeners.proxy;
         let agent_changed = wanted.agent != self.config.listeners.agent;
-        let sockets = self.rebind(&wanted);
-        let Some((proxy_sockets, agent_sockets)) = sockets else { return };
-        self.proxy_sockets = proxy_sockets;
+        let Some((proxy_sockets, agent_sockets)) = self.rebind(&wanted) else { return };
+        let before = std::mem::replace(&mut self.proxy_sockets, proxy_sockets);
+        if changed && !self.replace_proxy().await {
+            // So that the next reload tries the same change again.
+            self.proxy_sockets = before;
+            tracing::error!("the new configuration is not taken over, the old one stays in force");
+            return;
+        }
         self.agent_sockets = agent_sockets;
         self.config.listeners = wanted;
         tracing::info!(
@@ -181,9 +186,6 @@ impl Supervisor {
             agent_listeners_changed = agent_changed,
             "configuration reloaded"
         );
-        if changed {
-            self.replace_proxy().await;
-        }
         if agent_changed {
             self.agent.stop(Signal::TERM, AGENT_GRACE);
             self.agent.ended().await;
@@ -209,20 +211,25 @@ impl Supervisor {
         bound().inspect_err(|error| tracing::error!("the old listeners stay: {error}")).ok()
     }
 
-    /// Starts a proxy beside the old one; the old one ends when the new one answers.
-    async fn replace_proxy(&mut self) {
+    /// Starts a proxy beside the old one; the old one ends when the new one answers. False: it did not, and the old
+    /// one goes on.
+    async fn replace_proxy(&mut self) -> bool {
         self.generation += 1;
-        let new = Child::start(proxy_spec(&self.config, self.generation, &self.proxy_sockets));
-        if !answers(&control(&self.config, self.generation)).await {
+        let socket = control(&self.config, self.generation);
+        let mut new = Child::start(proxy_spec(&self.config, self.generation, &self.proxy_sockets));
+        if !answers(&socket).await {
             tracing::error!("the new proxy does not answer: the old one goes on");
             new.kill();
-            self.generation -= 1;
-            return;
+            new.ended().await;
+            // The agent takes the highest number for the proxy that serves.
+            let _ = std::fs::remove_file(socket);
+            return false;
         }
         let old = std::mem::replace(&mut self.proxy, new);
         old.stop(Signal::USR2, PROXY_GRACE);
         self.retired.retain(|child| !child.has_ended());
         self.retired.push(old);
+        true
     }
 
     async fn stop(&mut self) {
@@ -319,3 +326,6 @@ async fn answers(control: &Path) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! The supervisor with shell scripts for children.
+
+use std::os::unix::net::UnixListener;
+use std::sync::Mutex;
+
+use crate::supervisor::stub::{lines, stub, wait_for};
+
+use super::*;
+
+/// Says which role it has and where its control socket is to be, and runs until it is told to end.
+const OBEDIENT: &str = r#"trap 'echo "$1 hup" >> "$log"' HUP
+    trap 'echo "$1 term" >> "$log"; exit 0' TERM
+    trap 'echo "$1 usr2" >> "$log"; exit 0' USR2
+    echo "$1 start $LISTEN_FDNAMES ${5##*/}" >> "$log"
+    while kill -0 "$PPID" 2>/dev/null; do sleep 0.02; done"#;
+
+type Next = Arc<Mutex<Result<Listeners, String>>>;
+
+struct Stage {
+    dir: tempfile::TempDir,
+    next: Next,
+    supervisor: Supervisor,
+}
+
+impl Stage {
+    fn set(proxy: &[&str], agent: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let listeners = listeners(proxy, agent);
+        std::fs::create_dir_all(dir.path().join("run")).unwrap();
+        let next: Next = Arc::new(Mutex::new(Ok(listeners.clone())));
+        let read = next.clone();
+        let config = Config {
+            exe: stub(dir.path(), OBEDIENT),
+            config: dir.path().join("tagboat.yaml"),
+            state_dir: dir.path().to_owned(),
+            listeners,
+            log: (false, "info".to_owned()),
+            reload: Box::new(move || read.lock().unwrap().clone()),
+        };
+        let supervisor = Supervisor::start(config).unwrap();
+        Self { dir, next, supervisor }
+    }
+
+    /// The control socket of a proxy that is to come, made by us because a script can't.
+    fn answer_for(&self, generation: u64) -> UnixListener {
+        UnixListener::bind(control(&self.supervisor.config, generation)).unwrap()
+    }
+
+    async fn has(&self, wanted: &str) {
+        wait_for(wanted, || lines(self.dir.path()).contains(&wanted.to_owned()).then_some(())).await;
+    }
+
+    fn count(&self, start: &str) -> usize {
+        lines(self.dir.path()).iter().filter(|line| line.starts_with(start)).count()
+    }
+}
+
+fn listeners(proxy: &[&str], agent: &[(&str, &str)]) -> Listeners {
+    Listeners {
+        proxy: proxy.iter().map(|address| address.parse().unwrap()).collect(),
+        agent: agent.iter().map(|(name, address)| ((*name).to_owned(), address.parse().unwrap())).collect(),
+    }
+}
+
+fn free() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn both_children_get_their_sockets_and_the_agent_ends_before_the_proxy() {
+    let mut stage = Stage::set(&["127.0.0.1:0"], &[("api", "127.0.0.1:0")]);
+    stage.has("proxy start 127.0.0.1%3A0 proxy-1.sock").await;
+    stage.has("agent start api ").await;
+    stage.supervisor.stop().await;
+    let told: Vec<_> = lines(stage.dir.path()).into_iter().filter(|line| line.ends_with("term")).collect();
+    assert_eq!(told, ["agent term", "proxy term"]);
+}
+
+#[tokio::test]
+async fn an_invalid_file_changes_nothing() {
+    let mut stage = Stage::set(&["127.0.0.1:0"], &[]);
+    stage.has("agent start  ").await;
+    *stage.next.lock().unwrap() = Err("apps.shop.imgae: unknown key".to_owned());
+    stage.supervisor.reload().await;
+    *stage.next.lock().unwrap() = Ok(stage.supervisor.config.listeners.clone());
+    stage.supervisor.reload().await;
+    // The refused one was before it: had the agent been told of that too, there would be two.
+    stage.has("agent hup").await;
+    assert_eq!((stage.count("agent hup"), stage.count("agent start"), stage.count("proxy start")), (1, 1, 1));
+    stage.supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_listener_gets_a_new_proxy_with_all_of_them_and_the_old_one_retires() {
+    let (old, new) = (free(), free());
+    let mut stage = Stage::set(&[&old], &[("api", "127.0.0.1:0")]);
+    stage.has(&format!("proxy start {} proxy-1.sock", listeners::encoded(&old))).await;
+    let _answers = stage.answer_for(2);
+    *stage.next.lock().unwrap() = Ok(self::listeners(&[&old, &new], &[("api", "127.0.0.1:0")]));
+    stage.supervisor.reload().await;
+    let names = [&old, &new].map(|address| listeners::encoded(address)).join(":");
+    stage.has(&format!("proxy start {names} proxy-2.sock")).await;
+    stage.has("proxy usr2").await;
+    stage.has("agent hup").await;
+    for address in [old, new] {
+        std::net::TcpStream::connect(address).unwrap();
+    }
+    stage.supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn changed_listeners_of_the_agent_restart_the_agent_alone() {
+    let mut stage = Stage::set(&["127.0.0.1:0"], &[("api", "127.0.0.1:0")]);
+    stage.has("agent start api ").await;
+    let agent = [("api", "127.0.0.1:0"), ("hooks", &free())];
+    *stage.next.lock().unwrap() = Ok(listeners(&["127.0.0.1:0"], &agent));
+    stage.supervisor.reload().await;
+    stage.has("agent start api:hooks ").await;
+    assert_eq!((stage.count("agent term"), stage.count("proxy start")), (1, 1));
+    stage.supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_keeps_the_old_listeners() {
+    let mut stage = Stage::set(&["127.0.0.1:0"], &[]);
+    stage.has("agent start  ").await;
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().to_string();
+    let before = stage.supervisor.config.listeners.clone();
+    *stage.next.lock().unwrap() = Ok(listeners(&["127.0.0.1:0", &taken], &[]));
+    stage.supervisor.reload().await;
+    assert_eq!(stage.supervisor.config.listeners, before);
+    stage.supervisor.stop().await;
+    assert_eq!((stage.count("proxy start"), stage.count("agent hup")), (1, 0));
+}
+
+#[tokio::test]
+async fn a_new_proxy_that_does_not_answer_leaves_everything_as_it_was_until_it_is_tried_again() {
+    let (old, new) = (free(), free());
+    let mut stage = Stage::set(&[&old], &[]);
+    stage.has(&format!("proxy start {} proxy-1.sock", listeners::encoded(&old))).await;
+    let wanted = self::listeners(&[&old, &new], &[]);
+    *stage.next.lock().unwrap() = Ok(wanted.clone());
+    tokio::time::pause();
+    stage.supervisor.reload().await;
+    tokio::time::resume();
+    assert_eq!((stage.count("proxy usr2"), stage.count("agent hup")), (0, 0));
+    // What the killed script had started holds the socket for a moment longer.
+    wait_for("the address is free again", || TcpListener::bind(&new).ok()).await;
+    let _answers = stage.answer_for(3);
+    stage.supervisor.reload().await;
+    assert_eq!(stage.supervisor.config.listeners, wanted);
+    stage.has("proxy usr2").await;
+    stage.supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn asked_twice_it_cuts_what_does_not_end() {
+    let mut stage = Stage::set(&[], &[]);
+    stage.has("agent start  ").await;
+    stage.has("proxy start  proxy-1.sock").await;
+    stub(
+        stage.dir.path(),
+        r#"trap '' TERM; echo "stubborn $1" >> "$log"; while kill -0 "$PPID" 2>/dev/null; do sleep 0.02; done"#,
+    );
+    stage.supervisor.agent.stop(Signal::TERM, AGENT_GRACE);
+    stage.supervisor.agent.ended().await;
+    stage.supervisor.agent = Child::start(agent_spec(&stage.supervisor.config, &[]));
+    stage.has("stubborn agent").await;
+    let first = tokio::time::timeout(Duration::from_millis(300), stage.supervisor.stop()).await;
+    assert!(first.is_err(), "it waits for the agent");
+    stage.supervisor.kill().await;
+    assert!(stage.supervisor.agent.has_ended() && stage.supervisor.proxy.has_ended());
+}
+
+#[test]
+fn a_second_tagboat_on_the_same_directory_is_told_who_was_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = lock(dir.path()).unwrap();
+    let refused = lock(dir.path()).unwrap_err().to_string();
+    assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
+    drop(first);
+    assert!(lock(dir.path()).is_ok());
+}
+
+#[test]
+fn the_generation_is_above_every_living_socket_and_the_dead_are_cleared_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |n: u64| dir.path().join(format!("proxy-{n}.sock"));
+    let living = UnixListener::bind(path(3)).unwrap();
+    drop(UnixListener::bind(path(7)).unwrap());
+    assert_eq!(next_generation(dir.path()), 4);
+    assert!(path(3).exists() && !path(7).exists());
+    drop(living);
+    assert_eq!(next_generation(dir.path()), 1);
+}
