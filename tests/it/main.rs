@@ -6,6 +6,7 @@
 
 mod broken;
 mod faults;
+mod fidelity;
 mod kills;
 mod layers;
 mod proxy;

@@ -97,6 +97,8 @@ pub(super) fn anonymous(sources: &Sources<'_>) -> Vec<Anonymous> {
             path,
         });
     }
+    // The engine shows them in any order.
+    found.sort_by(|a, b| a.path.cmp(&b.path));
     found
 }
 
