@@ -177,7 +177,10 @@ fn move_sysctls(host: &mut Object, endpoint: &mut Map<String, Value>) {
     if moved.is_empty() {
         return;
     }
-    let options = endpoint.entry("DriverOpts").or_insert_with(|| json!({}));
+    let options = endpoint.entry("DriverOpts").or_insert(Value::Null);
+    if !options.is_object() {
+        *options = json!({});
+    }
     let before = text(options, ENDPOINT_SYSCTLS);
     let all = moved.into_iter().chain(Some(before.to_owned()).filter(|before| !before.is_empty()));
     options[ENDPOINT_SYSCTLS] = json!(all.collect::<Vec<_>>().join(","));

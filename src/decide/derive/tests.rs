@@ -1,1 +1,5 @@
+//! Tables by pitfall, and properties over any container.
 
+mod pitfalls;
+mod properties;
+mod stage;

@@ -142,9 +142,12 @@ async fn start(world: &World, old: &str, new: &str) -> Result<(), String> {
     if started["State"]["Running"] == true { Ok(()) } else { Err(format!("it does not run: {}", started["State"])) }
 }
 
+/// What is tampered with, and how.
+type Tamper = (&'static str, fn(&mut Value));
+
 /// A body that is not what was made must be found out, whatever the field.
 fn tamper(derived: &Derived, made: &Value, image: &Value, verdict: &mut Verdict) {
-    let tampers: [(&str, fn(&mut Value)); 12] = [
+    let tampers: [Tamper; 12] = [
         ("a variable", |body| push(&mut body["Env"], "TAMPERED=1")),
         ("a label", |body| body["Labels"]["tampered"] = json!("1")),
         ("the command", |body| body["Cmd"] = json!(["tampered"])),
