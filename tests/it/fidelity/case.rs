@@ -14,6 +14,7 @@ pub(super) enum Old {
 /// One row of the table.
 #[derive(Debug, Clone)]
 pub(super) struct Case {
+    pub(super) group: &'static str,
     pub(super) label: &'static str,
     /// The image's family: `{family}:v1` is the old one, `{family}:v2` the new one.
     pub(super) family: &'static str,
@@ -37,6 +38,7 @@ pub(super) struct Case {
 /// A container by the arguments of `docker create`, from the image with every default.
 pub(super) fn case(label: &'static str, args: &str) -> Case {
     Case {
+        group: "",
         label,
         family: "full",
         args: args.to_owned(),

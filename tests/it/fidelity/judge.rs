@@ -12,6 +12,7 @@ use super::stage::World;
 /// What became of a configuration.
 #[derive(Debug)]
 pub(super) struct Verdict {
+    pub(super) group: &'static str,
     pub(super) label: String,
     pub(super) problems: Vec<String>,
     pub(super) skipped: Option<String>,
@@ -22,7 +23,8 @@ pub(super) struct Verdict {
 /// Recreates the container and compares it with what docker makes.
 pub(super) async fn judge(world: &World, index: usize, case: Case) -> Verdict {
     let label = format!("{} [{}]", case.label, case.family);
-    let mut verdict = Verdict { label: label.clone(), problems: Vec::new(), skipped: None, tampered: 0 };
+    let mut verdict =
+        Verdict { group: case.group, label: label.clone(), problems: Vec::new(), skipped: None, tampered: 0 };
     let (least, most) = case.api;
     if world.api < least || world.api > most {
         verdict.skipped = Some(format!("for API {}.{} to {}.{}", least.0, least.1, most.0, most.1));
@@ -145,9 +147,12 @@ async fn start(world: &World, old: &str, new: &str) -> Result<(), String> {
 /// What is tampered with, and how.
 type Tamper = (&'static str, fn(&mut Value));
 
+/// Tamperings of each body.
+pub(super) const TAMPERS: usize = 12;
+
 /// A body that is not what was made must be found out, whatever the field.
 fn tamper(derived: &Derived, made: &Value, image: &Value, verdict: &mut Verdict) {
-    let tampers: [Tamper; 12] = [
+    let tampers: [Tamper; TAMPERS] = [
         ("a variable", |body| push(&mut body["Env"], "TAMPERED=1")),
         ("a label", |body| body["Labels"]["tampered"] = json!("1")),
         ("the command", |body| body["Cmd"] = json!(["tampered"])),
@@ -219,40 +224,4 @@ fn prune(value: &mut Value) {
             !matches!(value, Value::Null) && *value != json!({}) && *value != json!([]) && *value != json!("")
         });
     }
-}
-
-/// Writes the table into the documentation, when told to.
-pub(super) fn write(verdicts: &[Verdict], world: &World) {
-    if std::env::var("TAGBOAT_UPDATE").is_err() {
-        return;
-    }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/RELIABILITY.md");
-    let Ok(text) = std::fs::read_to_string(path) else { return };
-    let marks = text.split_once("<!-- fidelity -->").and_then(|(before, rest)| {
-        rest.split_once("<!-- /fidelity -->").map(|(_, after)| (before.to_owned(), after.to_owned()))
-    });
-    let Some((before, after)) = marks else { return };
-    let ran: Vec<&Verdict> = verdicts.iter().filter(|verdict| verdict.skipped.is_none()).collect();
-    let equal = ran.iter().filter(|verdict| verdict.problems.is_empty()).count();
-    let tampered: usize = ran.iter().map(|verdict| verdict.tampered).sum();
-    let mut table = format!(
-        "\nDocker {}, API {}.{}: {} configurations, {equal} equal, {} different, 0 lost; {} need another API version; \
-         {tampered} of {} tampered bodies found out by compare-before-stop.\n\n| configuration | result |\n|---|---|\n",
-        world.version,
-        world.api.0,
-        world.api.1,
-        ran.len(),
-        ran.len() - equal,
-        verdicts.len() - ran.len(),
-        ran.len() * 12,
-    );
-    for verdict in verdicts {
-        let result = match (&verdict.skipped, verdict.problems.len()) {
-            (Some(why), _) => why.clone(),
-            (None, 0) => "equal".to_owned(),
-            (None, problems) => format!("{problems} differences"),
-        };
-        table.push_str(&format!("| {} | {result} |\n", verdict.label));
-    }
-    std::fs::write(path, format!("{before}<!-- fidelity -->{table}<!-- /fidelity -->{after}")).unwrap();
 }

@@ -7,6 +7,7 @@
 mod case;
 mod judge;
 mod normal;
+mod record;
 mod stage;
 mod table;
 
@@ -30,6 +31,6 @@ async fn every_container_is_recreated_as_docker_would_make_it_from_the_new_image
         stage.world.api.0,
         stage.world.api.1
     );
-    judge::write(&verdicts, &stage.world);
+    record::write(&verdicts, &stage.world);
     assert!(failed.is_empty(), "{} problems:\n{}", failed.len(), failed.join("\n"));
 }

@@ -6,25 +6,25 @@ use super::case::{Case, Old, case, raw};
 use super::stage::World;
 
 pub(super) fn cases(world: &World) -> Vec<Case> {
-    [
-        commands(),
-        defaults(),
-        environment(),
-        health(),
-        networks(),
-        addresses(),
-        namespaces(),
-        ports(),
-        mounts(world),
-        anonymous(world),
-        limits(),
-        security(),
-        devices(),
-        the_rest(),
-        states(),
-        newer(),
-    ]
-    .concat()
+    let groups = [
+        ("entrypoint and command", commands()),
+        ("other defaults of the image", defaults()),
+        ("environment", environment()),
+        ("health check", health()),
+        ("networks", networks()),
+        ("addresses and names", addresses()),
+        ("namespaces of other containers and of the host", namespaces()),
+        ("ports", ports()),
+        ("mounts", mounts(world)),
+        ("anonymous volumes", anonymous(world)),
+        ("limits", limits()),
+        ("security", security()),
+        ("devices and GPUs", devices()),
+        ("the rest", the_rest()),
+        ("states", states()),
+        ("what engines after 20.10 know", newer()),
+    ];
+    groups.into_iter().flat_map(|(group, cases)| cases.into_iter().map(move |case| Case { group, ..case })).collect()
 }
 
 fn commands() -> Vec<Case> {
