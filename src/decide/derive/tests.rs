@@ -1,5 +1,6 @@
 //! Tables by pitfall, and properties over any container.
 
-mod pitfalls;
+mod places;
 mod properties;
 mod stage;
+mod wishes;

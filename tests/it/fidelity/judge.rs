@@ -69,6 +69,7 @@ async fn attempt(world: &World, index: usize, case: &Case, verdict: &mut Verdict
     let report = compare(&derived.body, &derived.networks, &made, &new_image);
     verdict.problems.extend(report.iter().map(|difference| format!("compare: {difference}")));
     tamper(&derived, &made, &new_image, verdict);
+    lose(&derived, &made, &new_image, verdict);
     again(world, &derived, &made, &new_image, &options, verdict);
     if case.starts {
         start(world, &old, &new).await?;
@@ -182,6 +183,25 @@ fn tamper(derived: &Derived, made: &Value, image: &Value, verdict: &mut Verdict)
     elsewhere.push(("tampered".to_owned(), json!({})));
     if compare(&derived.body, &elsewhere, made, image).is_empty() {
         verdict.problems.push("a network is missing and compare says nothing".to_owned());
+    }
+}
+
+/// A field that was asked for and is not there must be found out.
+fn lose(derived: &Derived, made: &Value, image: &Value, verdict: &mut Verdict) {
+    // Shown elsewhere, or absent is the same.
+    let unseen = ["Links", "ConsoleSize", "Mounts", "KernelMemory", "KernelMemoryTCP"];
+    let same =
+        [json!("default"), json!("bridge"), json!({"Name": "no", "MaximumRetryCount": 0}), json!(false), json!(0)];
+    let empty = [json!(null), json!(""), json!([]), json!({}), json!([0, 0])];
+    for (field, value) in derived.body["HostConfig"].as_object().into_iter().flatten() {
+        if unseen.contains(&field.as_str()) || same.contains(value) || empty.contains(value) {
+            continue;
+        }
+        let mut without = made.clone();
+        without["HostConfig"].as_object_mut().unwrap().remove(field);
+        if compare(&derived.body, &derived.networks, &without, image).is_empty() {
+            verdict.problems.push(format!("HostConfig.{field} is lost and compare says nothing"));
+        }
     }
 }
 

@@ -72,3 +72,8 @@ pub(super) fn derived_with(container: &Value, api: (u32, u32), options: &Options
     let (old_image, new_image) = (old(), new());
     derive(&Sources { container, old_image: Some(&old_image), new_image: &new_image, api, options }).unwrap()
 }
+
+/// With the label `tagboat.keep`.
+pub(super) fn keeping(fields: &str) -> Options {
+    Options { keep: fields.parse().unwrap(), ..Options::default() }
+}
