@@ -188,13 +188,17 @@ fn tamper(derived: &Derived, made: &Value, image: &Value, verdict: &mut Verdict)
 
 /// A field that was asked for and is not there must be found out.
 fn lose(derived: &Derived, made: &Value, image: &Value, verdict: &mut Verdict) {
-    // Shown elsewhere, or absent is the same.
-    let unseen = ["Links", "ConsoleSize", "Mounts", "KernelMemory", "KernelMemoryTCP"];
+    // Shown elsewhere, or not there on cgroup v2 and newer engines, or absent is the same.
+    let unseen =
+        ["Links", "ConsoleSize", "Mounts", "KernelMemory", "KernelMemoryTCP", "OomKillDisable", "MemorySwappiness"];
     let same =
         [json!("default"), json!("bridge"), json!({"Name": "no", "MaximumRetryCount": 0}), json!(false), json!(0)];
     let empty = [json!(null), json!(""), json!([]), json!({}), json!([0, 0])];
     for (field, value) in derived.body["HostConfig"].as_object().into_iter().flatten() {
         if unseen.contains(&field.as_str()) || same.contains(value) || empty.contains(value) {
+            continue;
+        }
+        if field == "RestartPolicy" && value["Name"] == "" {
             continue;
         }
         let mut without = made.clone();

@@ -40,8 +40,7 @@ const FOUND_OUT: [&str; 9] = [
 pub(super) fn expected(world: &World, inspect: &Value) -> Value {
     let mut normal = own(world, inspect);
     for mount in list(&mut normal["Mounts"]) {
-        let anonymous = mount["Name"].as_str().is_some_and(is_hash) && mount["Type"] == "volume";
-        if anonymous {
+        if volume(mount).is_some_and(|name| is_hash(&name)) {
             unnamed(mount);
         }
     }
@@ -65,18 +64,18 @@ pub(super) fn found(world: &World, inspect: &Value, old: &Value, derived: &Deriv
     let mut normal = own(world, inspect);
     let of_old = |path: &Value| {
         let mounts = old["Mounts"].as_array().into_iter().flatten();
-        mounts.clone().find(|mount| mount["Destination"] == *path).map(|mount| mount["Name"].clone())
+        mounts.clone().find(|mount| mount["Destination"] == *path).and_then(volume)
     };
     for mount in list(&mut normal["Mounts"]) {
-        if mount["Type"] == "volume" && mount["Name"].as_str().is_some_and(is_hash) {
-            if let Some(name) = of_old(&mount["Destination"]).filter(|name| *name != mount["Name"]) {
+        if let Some(found) = volume(mount).filter(|name| is_hash(name)) {
+            if let Some(name) = of_old(&mount["Destination"]).filter(|name| *name != found) {
                 return Err(format!("the data at {} is lost: it was in {name}", mount["Destination"]));
             }
             unnamed(mount);
         }
     }
     for volume in &derived.carried {
-        if of_old(&json!(volume.path)) != Some(json!(volume.volume)) {
+        if of_old(&json!(volume.path)).as_ref() != Some(&volume.volume) {
             return Err(format!("{volume:?} was not the old one's"));
         }
     }
@@ -124,6 +123,8 @@ fn own(world: &World, inspect: &Value) -> Value {
     if let Some(links) = normal["HostConfig"]["Links"].as_array_mut() {
         links.sort_by_key(Value::to_string);
     }
+    // An image as a mount is unpacked for each container.
+    list(&mut normal["Mounts"]).filter(|mount| mount["Type"] == "image").for_each(|mount| mount["Source"] = json!(""));
     if let Some(mounts) = normal["Mounts"].as_array_mut() {
         mounts.sort_by_key(|mount| mount["Destination"].to_string());
     }
@@ -144,6 +145,13 @@ fn list(value: &mut Value) -> impl Iterator<Item = &mut Value> {
 
 fn is_hash(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// The name of a mounted volume; engines that do not say it say where it is.
+fn volume(mount: &Value) -> Option<String> {
+    let name = mount["Name"].as_str().map(str::to_owned);
+    let source = mount["Source"].as_str().and_then(|source| source.strip_suffix("/_data")?.rsplit('/').next());
+    name.or(source.map(str::to_owned)).filter(|_| mount["Type"] == "volume")
 }
 
 /// A volume whose name says nothing. Mounted by name it has the mode `z`, which only SELinux reads.

@@ -218,6 +218,12 @@ fn volumes_left_without_a_name_keep_the_one_they_have_in_the_form_they_had() {
         container(json!({"HostConfig": host}), |c| c["Mounts"] = json!([volume("/p", &name), volume("/m", "b")]));
     let host = derived(&container).body["HostConfig"].clone();
     assert_eq!(host["Binds"], json!([format!("{name}:/p"), "v:/q:ro,z"]));
+    let nameless =
+        json!({"Type": "volume", "Source": format!("/d/volumes/{name}/_data"), "Destination": "/p", "RW": true});
+    let again = derived(&super::stage::container(json!({"HostConfig": {"Binds": ["/p"]}}), |c| {
+        c["Mounts"] = json!([nameless])
+    }));
+    assert_eq!(again.body["HostConfig"]["Binds"], json!([format!("{name}:/p")]));
     assert_eq!(
         host["Mounts"][0],
         json!({"Type": "volume", "Target": "/m", "ReadOnly": true, "VolumeOptions": {"Subpath": "s"}, "Source": "b"})
