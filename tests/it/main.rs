@@ -7,6 +7,7 @@
 mod adopted;
 mod broken;
 mod faults;
+mod fidelity;
 mod kills;
 mod layers;
 mod proxy;

@@ -6,10 +6,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::json::{text, texts};
+use super::json::text;
 use super::options::Sources;
 
-pub(super) const IMAGE: &str = "com.docker.compose.image";
+const IMAGE: &str = "com.docker.compose.image";
 const VERSION: &str = "com.docker.compose.version";
 
 /// The first version that writes the manifest's digest.
@@ -43,14 +43,11 @@ fn is_id(sources: &Sources<'_>, value: &str) -> bool {
     value == text(sources.container, "Image") || sources.old_image.is_some_and(|image| value == text(image, "Id"))
 }
 
-/// The digests that compose may have seen for the old image.
+/// The digests of the old image's manifest for the container's platform, as far as the engine tells them.
 fn manifests_of_old(sources: &Sources<'_>) -> Vec<String> {
-    let of_container = text(&sources.container["ImageManifestDescriptor"], "digest");
+    let of_container = text(&sources.container["ImageManifestDescriptor"], "digest").to_owned();
     let of_image = sources.old_image.and_then(|image| manifest(image, platform(sources)));
-    let names = sources.old_image.map_or(super::json::NOTHING, |image| &image["RepoDigests"]);
-    let pulled = texts(names).filter_map(|name| name.split_once('@').map(|(_, digest)| digest.to_owned()));
-    let known = [of_container.to_owned()].into_iter().chain(of_image).chain(pulled);
-    known.filter(|digest| !digest.is_empty()).collect()
+    [of_container].into_iter().chain(of_image).filter(|digest| !digest.is_empty()).collect()
 }
 
 fn platform<'a>(sources: &Sources<'a>) -> &'a Value {

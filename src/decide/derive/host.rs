@@ -26,7 +26,7 @@ pub(super) fn host_config(sources: &Sources<'_>) -> Object {
     ports(&mut host);
     mounts::separate(sources, &mut host);
     if text_in(&host, "NetworkMode").starts_with("container:") {
-        OF_THE_NETWORK.iter().for_each(|field| drop(host.remove(*field)));
+        host.retain(|field, value| !OF_THE_NETWORK.contains(&field.as_str()) || is_empty(value));
     }
     host
 }

@@ -40,7 +40,7 @@ pub(super) fn separate(sources: &Sources<'_>, host: &mut Object) {
     }
     for bind in host.get_mut("Binds").and_then(Value::as_array_mut).into_iter().flatten() {
         let Some(path) = bind.as_str().filter(|bind| !bind.contains(':')) else { continue };
-        if let Some(volume) = mounted(sources, path).map(|mount| text(mount, "Name")).filter(|name| !name.is_empty()) {
+        if let Some(volume) = mounted(sources, path).map(volume_name).filter(|name| !name.is_empty()) {
             *bind = json!(format!("{volume}:{path}"));
         }
     }
@@ -80,7 +80,7 @@ pub(super) fn anonymous(sources: &Sources<'_>) -> Vec<Anonymous> {
     let declared: BTreeSet<String> = entries(&sources.config()["Volumes"]).map(|(path, _)| clean(path)).collect();
     let by_new: BTreeSet<String> = entries(&sources.new_config()["Volumes"]).map(|(path, _)| clean(path)).collect();
     let mounts = sources.container["Mounts"].as_array().into_iter().flatten();
-    let volumes = mounts.filter(|mount| text(mount, "Type") == "volume" && !text(mount, "Name").is_empty());
+    let volumes = mounts.filter(|mount| text(mount, "Type") == "volume" && !volume_name(mount).is_empty());
     let mut found = Vec::new();
     for mount in volumes {
         let path = clean(text(mount, "Destination"));
@@ -90,13 +90,15 @@ pub(super) fn anonymous(sources: &Sources<'_>) -> Vec<Anonymous> {
         }
         let own = declared.contains(&path) && is_own_volume(sources, &path);
         found.push(Anonymous {
-            volume: text(mount, "Name").to_owned(),
+            volume: volume_name(mount).to_owned(),
             driver: text(mount, "Driver").to_owned(),
             writable: mount["RW"] != false,
             wanted: own || by_new.contains(&path),
             path,
         });
     }
+    // The engine shows them in any order.
+    found.sort_by(|a, b| a.path.cmp(&b.path));
     found
 }
 
@@ -138,7 +140,17 @@ fn mounted<'a>(sources: &Sources<'a>, path: &str) -> Option<&'a Value> {
     mounts.find(|mount| clean(text(mount, "Destination")) == clean(path))
 }
 
-pub(super) fn is_carried(mount: &Value) -> bool {
+/// The name of a mounted volume. Newer engines do not say it of a bare path among the binds, only where its data is.
+fn volume_name(mount: &Value) -> &str {
+    let name = text(mount, "Name");
+    if !name.is_empty() || text(mount, "Type") != "volume" {
+        return name;
+    }
+    let of_data = text(mount, "Source").strip_suffix("/_data").and_then(|dir| dir.rsplit_once("/volumes/"));
+    of_data.map_or("", |(_, name)| name)
+}
+
+fn is_carried(mount: &Value) -> bool {
     mount["VolumeOptions"]["Labels"].get(ANONYMOUS).is_some()
 }
 
@@ -153,7 +165,7 @@ fn named(sources: &Sources<'_>, mount: &mut Value) {
     }
     let anonymous = kind == "volume" && object(mount).get("Source").is_none_or(|source| source == "");
     let place = text(mount, "Target").to_owned();
-    let Some(volume) = mounted(sources, &place).map(|m| text(m, "Name")).filter(|name| !name.is_empty()) else {
+    let Some(volume) = mounted(sources, &place).map(volume_name).filter(|name| !name.is_empty()) else {
         return;
     };
     if anonymous {

@@ -118,9 +118,8 @@ fn first(sources: &Sources<'_>, host: &mut Object, name: &str, all: &mut [(Strin
 fn endpoint(sources: &Sources<'_>, name: &str, settings: &Value, is_primary: bool) -> Object {
     let mut endpoint = object(settings);
     endpoint.retain(|field, value| !OPERATIONAL.contains(&field.as_str()) && !value.is_null());
-    let id = text(sources.container, "Id");
-    if let Some(aliases) = endpoint.get_mut("Aliases").and_then(Value::as_array_mut) {
-        aliases.retain(|alias| id.get(..12) != alias.as_str() && alias != id);
+    if let Some(aliases) = endpoint.get_mut("Aliases").and_then(Value::as_array_mut).filter(|all| !all.is_empty()) {
+        own_aliases(sources, aliases);
         // The default network has no names.
         if aliases.is_empty() || name == "bridge" {
             endpoint.remove("Aliases");
@@ -131,6 +130,18 @@ fn endpoint(sources: &Sources<'_>, name: &str, settings: &Value, is_primary: boo
         mac.filter(|mac| !is_primary && sources.api >= SEVERAL && is_given(sources, mac.as_str().unwrap_or_default()));
     endpoint.extend(mac.map(|mac| ("MacAddress".to_owned(), mac)));
     endpoint
+}
+
+/// Takes out what the engine added: the short id, and after it the hostname, if that was no alias already.
+fn own_aliases(sources: &Sources<'_>, aliases: &mut Vec<Value>) {
+    let id = text(sources.container, "Id");
+    let is_id = |alias: &Value| id.get(..12) == alias.as_str() || alias == id;
+    let hostname = text(sources.config(), "Hostname");
+    let after = aliases.iter().position(is_id).map(|place| place + 1);
+    if let Some(after) = after.filter(|after| aliases.get(*after).is_some_and(|alias| alias == hostname)) {
+        aliases.remove(after);
+    }
+    aliases.retain(|alias| !is_id(alias));
 }
 
 /// The hardware address that was asked for on the first network.
@@ -166,7 +177,10 @@ fn move_sysctls(host: &mut Object, endpoint: &mut Map<String, Value>) {
     if moved.is_empty() {
         return;
     }
-    let options = endpoint.entry("DriverOpts").or_insert_with(|| json!({}));
+    let options = endpoint.entry("DriverOpts").or_insert(Value::Null);
+    if !options.is_object() {
+        *options = json!({});
+    }
     let before = text(options, ENDPOINT_SYSCTLS);
     let all = moved.into_iter().chain(Some(before.to_owned()).filter(|before| !before.is_empty()));
     options[ENDPOINT_SYSCTLS] = json!(all.collect::<Vec<_>>().join(","));

@@ -35,9 +35,11 @@ fn follows(sources: &Sources<'_>, config: &Object, found: &mut Vec<Notice>) {
     let (old, new) = (sources.old_config(), sources.new_config());
     for field in ["User", "WorkingDir", "StopSignal", "Entrypoint", "Cmd"] {
         let (from, to) = (&old[field], &new[field]);
-        let inherits = config.get(field).is_none_or(is_empty) && !(field == "Cmd" && !is_inherited(config));
+        // A list, even an empty one, is the user's, and a command is only inherited where no entrypoint is given.
+        let own = config.get(field).is_some_and(|value| value.is_array() || !is_empty(value));
+        let given = field == "Cmd" && config.get("Entrypoint").is_some_and(|entrypoint| !is_empty(entrypoint));
         let changed = from != to && !(is_empty(from) && is_empty(to));
-        if inherits && changed && !config.get(field).is_some_and(Value::is_array) {
+        if changed && !own && !given {
             found.push(Notice::Follows { field: field.to_owned(), from: Some(shown(from)), to: Some(shown(to)) });
         }
     }
@@ -45,11 +47,6 @@ fn follows(sources: &Sources<'_>, config: &Object, found: &mut Vec<Notice>) {
     if check(old) && !check(new) && !config.contains_key("Healthcheck") {
         found.push(Notice::HealthcheckDropped);
     }
-}
-
-/// A command is only inherited where no entrypoint is given.
-fn is_inherited(config: &Object) -> bool {
-    config.get("Entrypoint").is_none_or(is_empty)
 }
 
 fn shown(value: &Value) -> String {

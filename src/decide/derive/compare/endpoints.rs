@@ -18,7 +18,8 @@ pub(super) fn compare(body: &Value, further: &[(String, Value)], inspected: &Val
     let first = if matches!(mode, "" | "default") { "bridge" } else { mode };
     let joined = mode.starts_with("container:");
     let is_id = first.len() == 64 && first.bytes().all(|b| b.is_ascii_hexdigit());
-    if !joined && !is_id && !asked.iter().any(|(name, _)| *name == first) {
+    let off = body["NetworkDisabled"] == true;
+    if !joined && !is_id && !off && !asked.iter().any(|(name, _)| *name == first) {
         asked.push((first, NOTHING));
     }
     let made = &inspected["NetworkSettings"]["Networks"];

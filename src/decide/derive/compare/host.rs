@@ -180,8 +180,7 @@ fn asked(host: &Value) -> Vec<(String, String, bool)> {
             [] => (String::new(), String::new(), true),
         }
     });
-    let mounts = host["Mounts"].as_array().into_iter().flatten().filter(|mount| text(mount, "Type") != "tmpfs");
-    let mounts = mounts.map(|mount| {
+    let mounts = host["Mounts"].as_array().into_iter().flatten().map(|mount| {
         let source = text(mount, "Source");
         let source = if source.starts_with('/') { clean(source) } else { source.to_owned() };
         (text(mount, "Target").to_owned(), source, mount["ReadOnly"] != true)
