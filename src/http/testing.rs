@@ -225,6 +225,9 @@ impl Registry for Ports {
     async fn resolve(&self, _: &Repository, _: &Tag, _: Option<&Cached>) -> Result<Resolved, RegistryError> {
         unimplemented_registry()
     }
+    async fn tags(&self, _: &Repository, _: Option<&CachedTags>) -> Result<TagList, RegistryError> {
+        unimplemented_registry()
+    }
     async fn manifest(&self, _: &Repository, _: &Digest) -> Result<ManifestDetails, RegistryError> {
         unimplemented_registry()
     }
