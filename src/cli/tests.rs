@@ -152,6 +152,33 @@ STEP  STAGE   WHAT
     );
 }
 
+#[tokio::test]
+async fn the_documentation_shows_the_tags_as_they_are() {
+    let agent = Agent::new();
+    let (text, _) = agent.run("tags blog").await;
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CLI.md")).unwrap();
+    let text = text.replace("acme/blog", "acme/shop").replace("blog follows", "shop follows");
+    assert!(document.contains(&text), "{text}");
+    let nothing = TagReport {
+        app: "shop".parse().unwrap(),
+        repository: "ghcr.io/acme/shop".into(),
+        follows: "semver ^3".into(),
+        winner: None,
+        message: Some("none of the 2 tags is followed; the nearest: 2.0.0 (outside ^3)".into()),
+        listed: 2,
+        artifacts: 0,
+        candidates: vec![],
+    };
+    let shown = printed(false, |out| super::tags::print(out, &nothing, 20));
+    assert_shown(
+        &shown,
+        "
+shop follows semver ^3: nothing
+none of the 2 tags is followed; the nearest: 2.0.0 (outside ^3)
+",
+    );
+}
+
 #[test]
 fn colour_is_only_for_terminals() {
     let apps = [AppView::from(status("shop"))];
@@ -233,6 +260,9 @@ async fn each_command_prints_for_people_and_for_programs() {
         ("status --json", "\"explanation\": \"bbbbbbbbbbbb failed before", Exit::Done),
         ("plan shop", "in place of aaaaaaaaaaaa", Exit::Done),
         ("plan shop --json", "\"decision\": \"act\"", Exit::Done),
+        ("tags shop", "latest      winner", Exit::Done),
+        ("tags blog --limit 1", "and 5 more tags (`--limit 0` shows them), 1 signatures and the like", Exit::Done),
+        ("tags blog --json", "\"verdict\": \"out_of_range\"", Exit::Done),
         ("history shop", "| starting", Exit::Done),
         ("history shop -n 1 --json", "\"result\": \"failed\"", Exit::Done),
         ("deploy shop", "deploying cccccccccccc as s8", Exit::Done),

@@ -43,6 +43,7 @@ pub(super) fn convert(file: File, fingerprint: String, report: &mut Report) -> O
         registries,
         parallel_swaps: file.parallel_swaps.unwrap_or(1) as usize,
         fingerprint,
+        warnings: Vec::new(),
     })
 }
 

@@ -11,6 +11,7 @@ pub mod container;
 pub mod fixtures;
 pub mod gate;
 pub mod platform;
+pub mod policy;
 pub mod reconcile;
 pub mod retention;
 pub mod schedule;

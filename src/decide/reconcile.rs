@@ -21,6 +21,8 @@ pub struct Wanted {
     pub digest: Option<Digest>,
     /// Why the registry's answer is missing or old.
     pub unknown: Option<String>,
+    /// Why the registry answered and yet there is no tag that the app follows.
+    pub unmatched: Option<String>,
     /// Set when a person pinned the digest: why, and what the tag points to if that is something else.
     pub pinned: Option<(String, Option<Digest>)>,
 }
@@ -234,13 +236,16 @@ impl<'a> View<'a> {
         if let Some((reason, Some(newer))) = &self.seen.wanted.pinned {
             return Decision::Hold(Hold::Pinned { newer: newer.clone(), reason: reason.clone() });
         }
-        if self.seen.wanted.unknown.is_some() {
+        if self.seen.wanted.unknown.is_some() || self.seen.wanted.unmatched.is_some() {
             return Decision::Hold(self.registry_unknown());
         }
         Decision::UpToDate
     }
 
     fn registry_unknown(&self) -> Hold {
+        if let Some(message) = &self.seen.wanted.unmatched {
+            return Hold::NothingMatches { message: message.clone() };
+        }
         let message = self.seen.wanted.unknown.clone().unwrap_or_else(|| "the registry was not asked yet".to_owned());
         Hold::RegistryUnknown { message }
     }

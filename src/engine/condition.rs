@@ -1,7 +1,7 @@
 //! An app's condition as status and gauges show it, made from what was seen and decided.
 
 use crate::metrics::Metrics;
-use crate::model::{App, AppState, AppStatus, Deployed, Digest, Follow, Hold, ImageRef};
+use crate::model::{App, AppState, AppStatus, Deployed, Digest, Follow, Hold, ImageRef, Tag};
 
 use super::handle::Answer;
 use super::observer::{Seeing, TagView};
@@ -19,10 +19,11 @@ pub(super) struct Condition {
 }
 
 /// What is watched, as a person writes it.
-pub(super) fn watched(app: &App) -> String {
-    match &app.follow {
-        Follow::Tag(tag) => ImageRef::by_tag(&app.image, tag).to_string(),
-        Follow::Pinned(digest) => ImageRef::by_digest(&app.image, digest).to_string(),
+pub(super) fn watched(app: &App, won: Option<&Tag>) -> String {
+    match (&app.follow, won) {
+        (Follow::Tag(tag), _) | (Follow::Policy(_), Some(tag)) => ImageRef::by_tag(&app.image, tag).to_string(),
+        (Follow::Policy(_), None) => app.image.to_string(),
+        (Follow::Pinned(digest), _) => ImageRef::by_digest(&app.image, digest).to_string(),
     }
 }
 
@@ -31,7 +32,9 @@ pub(super) fn starting(app: &App) -> AppStatus {
     AppStatus {
         app: app.name.clone(),
         state: AppState::Starting,
-        image: watched(app),
+        image: watched(app, None),
+        follows: app.follow.to_string(),
+        tag: None,
         routes: app.routes.clone(),
         deployed: None,
         newest: None,
@@ -77,6 +80,8 @@ impl Condition {
                 status.pin.clone_from(&seeing.pin);
                 status.quarantined.clone_from(&seeing.quarantine);
             }
+            status.image = watched(&parts.app, tag.tag.as_ref());
+            status.tag.clone_from(&tag.tag);
             status.newest.clone_from(&tag.digest);
             status.newest_seen = tag.first_seen;
             status.hold = hold.cloned();
@@ -115,9 +120,10 @@ impl Condition {
 
 fn subject(hold: &Hold) -> String {
     match hold {
-        Hold::RegistryUnknown { message } | Hold::EngineUnknown { message } | Hold::TrafficUnknown { message } => {
-            message.clone()
-        }
+        Hold::NothingMatches { message }
+        | Hold::RegistryUnknown { message }
+        | Hold::EngineUnknown { message }
+        | Hold::TrafficUnknown { message } => message.clone(),
         Hold::Quarantined { digest, .. } | Hold::BackingOff { digest, .. } => digest.to_string(),
         Hold::Pinned { newer, .. } => newer.to_string(),
     }

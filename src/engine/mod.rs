@@ -10,6 +10,7 @@
 //! not print. What happens leaves it as [`Event`](crate::model::Event)s and [`AppStatus`](crate::model::AppStatus).
 
 mod bus;
+mod choice;
 mod condition;
 #[cfg(test)]
 pub(crate) mod detached;

@@ -166,6 +166,7 @@ impl Reconciler {
 
     async fn activated(&mut self, source: SeenSource, hint: Option<Hint>) {
         self.parts.bus.publish(Utc::now(), &self.parts.app.name, EventKind::Activated { source });
+        self.tag.awaited = hint.as_ref().and_then(|hint| hint.tag.clone());
         let result = self.ask(source).await;
         self.again.clear();
         self.expected = hint;
@@ -178,6 +179,9 @@ impl Reconciler {
 
     /// Whether the registry now says what was announced; without a digest in the announcement, any news will do.
     fn agrees(&self, result: CheckResult) -> bool {
+        if let Some(agrees) = self.tag.agrees(&self.parts.app, result) {
+            return agrees;
+        }
         match self.expected.as_ref().and_then(|hint| hint.digest.as_ref()) {
             Some(announced) => self.tag.digest.as_ref() == Some(announced),
             None => result == CheckResult::Changed,

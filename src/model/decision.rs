@@ -155,6 +155,11 @@ pub enum Hold {
         /// Why.
         message: String,
     },
+    /// The registry has no tag that the app's policy follows.
+    NothingMatches {
+        /// Why, with the tags that come nearest.
+        message: String,
+    },
     /// The engine gave no answer.
     EngineUnknown {
         /// Why.
@@ -195,6 +200,7 @@ impl Hold {
     pub fn label(&self) -> &'static str {
         match self {
             Self::RegistryUnknown { .. } => "registry_unknown",
+            Self::NothingMatches { .. } => "nothing_matches",
             Self::EngineUnknown { .. } => "engine_unknown",
             Self::TrafficUnknown { .. } => "traffic_unknown",
             Self::Quarantined { .. } => "quarantined",

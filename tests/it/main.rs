@@ -8,6 +8,7 @@ mod broken;
 mod faults;
 mod kills;
 mod layers;
+mod policy;
 mod proxy;
 mod registry;
 mod reload;
