@@ -56,7 +56,12 @@ impl Policy {
                 (Some(key), Some(best)) if self.compare(key, best) == Ordering::Equal => Lost::Tie,
                 _ => Lost::Older,
             };
-            let low = || key.as_ref().and_then(|key| self.too_low(key, &limits));
+            // What is below the tag of before is below a winner all the more, which is the simpler reason.
+            let low = || {
+                key.as_ref()
+                    .and_then(|key| self.too_low(key, &limits))
+                    .filter(|lost| *lost != Lost::Downgrade || best.is_none())
+            };
             match lost.or_else(low).unwrap_or_else(beaten) {
                 Lost::Artifact => artifacts += 1,
                 lost => losers.push((tag, key, lost)),
