@@ -155,8 +155,9 @@ pub struct CreateContainer {
     pub name: String,
     /// `POST /containers/create`, as is.
     pub body: serde_json::Value,
-    /// Networks to be connected before the start, where the create call takes only one.
-    pub networks: Vec<String>,
+    /// Networks to be connected in this order before the start, where the create call takes only one, each with its
+    /// endpoint's configuration (`EndpointSettings`; `{}` when nothing is asked for).
+    pub networks: Vec<(String, serde_json::Value)>,
 }
 
 /// Something happened to a container that is ours.

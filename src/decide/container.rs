@@ -19,9 +19,13 @@ pub fn failed_name(app: &App, generation: Generation) -> String {
     format!("{}{FAILED}{generation}", app.name)
 }
 
-/// The networks that have to be connected after the create call, before the start: from API 1.44 on none.
-pub fn further_networks(app: &App, api: (u32, u32)) -> Vec<String> {
-    if api >= SEVERAL_NETWORKS { Vec::new() } else { app.container.networks.iter().skip(1).cloned().collect() }
+/// The networks that have to be connected after the create call, before the start, each with its endpoint's
+/// configuration: from API 1.44 on none.
+pub fn further_networks(app: &App, api: (u32, u32)) -> Vec<(String, Value)> {
+    if api >= SEVERAL_NETWORKS {
+        return Vec::new();
+    }
+    app.container.networks.iter().skip(1).map(|name| (name.clone(), json!({}))).collect()
 }
 
 /// The restart policy as the API takes it.
@@ -177,7 +181,7 @@ mod tests {
     fn older_engines_get_one_network_at_create_and_the_rest_later() {
         let mut shop = app("shop");
         shop.container.networks = vec!["front".into(), "back".into()];
-        assert_eq!(further_networks(&shop, (1, 41)), ["back"]);
+        assert_eq!(further_networks(&shop, (1, 41)), [("back".to_owned(), json!({}))]);
         assert!(further_networks(&shop, (1, 44)).is_empty());
     }
 

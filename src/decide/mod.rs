@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod compare;
 pub mod container;
+pub mod derive;
 #[cfg(test)]
 pub mod fixtures;
 pub mod gate;

@@ -57,9 +57,9 @@ impl Docker {
         Ok(found["Id"].as_str().filter(|_| same).map(|id| ContainerId(id.to_owned())))
     }
 
-    async fn connect(&self, id: &ContainerId, network: &str) -> Result<(), EngineError> {
+    async fn connect(&self, id: &ContainerId, network: &str, endpoint: &Value) -> Result<(), EngineError> {
         let what = format!("connect container {} to network {network}", id.short());
-        let body = json!({"Container": id.0});
+        let body = json!({"Container": id.0, "EndpointConfig": endpoint});
         let path = format!("/networks/{}/connect", encoded(network));
         self.calls.call(&what, Method::POST, &path, Some(&body), &[]).await.map(|_| ())
     }
@@ -179,8 +179,8 @@ impl Engine for Docker {
             }
             Err(error) => return Err(error),
         };
-        for network in &container.networks {
-            if let Err(error) = self.connect(&id, network).await {
+        for (network, endpoint) in &container.networks {
+            if let Err(error) = self.connect(&id, network, endpoint).await {
                 // A candidate that lacks a network is no candidate; what can't be removed now is found later by its
                 // labels.
                 let _ = self.remove(&id).await;

@@ -21,6 +21,8 @@ pub(crate) struct Setup {
     pub(crate) more: &'static str,
     /// The times of a swap.
     pub(crate) swap: &'static str,
+    /// Whether the registry is reached through a relay.
+    pub(crate) relayed: bool,
 }
 
 impl Setup {
@@ -31,6 +33,7 @@ impl Setup {
             every: "1h",
             more: "health: {http: /healthz}",
             swap: "probe_interval: 50ms, min_healthy: 300ms, healthy_deadline: 8s, bake: 700ms, drain: 10s, drain_streams: 5s",
+            relayed: false,
         }
     }
 }
@@ -64,6 +67,7 @@ impl Program {
         let hooks = free_port();
         let url = format!("http://127.0.0.1:{hooks}/hooks/registry");
         let registry = Registry::start(Some((&url, "Bearer hook-secret"))).await;
+        let registry = if setup.relayed { registry.behind_a_relay().await } else { registry };
         let dir = tempfile::Builder::new().prefix("tagboat-test-").tempdir().unwrap();
         let program = Self {
             setup,
@@ -81,7 +85,7 @@ impl Program {
 
     /// Writes the configuration; `more` is added to it.
     pub(crate) fn write_config(&self, more: &str) {
-        let Setup { app, every, more: app_more, swap } = &self.setup;
+        let Setup { app, every, more: app_more, swap, .. } = &self.setup;
         let text = format!(
             "state_dir: {state}\n\
              docker: {{host: '{docker}'}}\n\
