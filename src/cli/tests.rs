@@ -152,6 +152,27 @@ STEP  STAGE   WHAT
     );
 }
 
+#[test]
+fn checking_a_configuration_tells_what_is_risky_and_is_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tagboat.yaml");
+    std::fs::write(&path, "apps: {shop: {image: shop, listen: ':80', production: true}}\n").unwrap();
+    let file = path.display().to_string();
+    for (flags, starts) in [("", "warning: "), ("--json", "{")] {
+        let line = format!("tagboat {flags} config check --config {file}");
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let Command::Config(command) = &cli.command else { panic!("{line}") };
+        let text = printed(false, |out| {
+            assert_eq!(super::files::config(out, command, cli.json).unwrap(), Exit::Done);
+            Ok(())
+        });
+        assert!(
+            text.starts_with(starts) && text.contains("apps.shop.image: a production app follows `latest`"),
+            "{text}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn the_documentation_shows_the_tags_as_they_are() {
     let agent = Agent::new();

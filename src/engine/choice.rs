@@ -4,7 +4,9 @@ use chrono::Utc;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::policy::Policy;
-use crate::model::{App, CachedTags, EventKind, Follow, Repository, SeenSource, Tag, TagList, TagPolicy, TagReport};
+use crate::model::{
+    App, CachedTags, Digest, EventKind, Follow, Repository, SeenSource, Tag, TagList, TagPolicy, TagReport,
+};
 use crate::ports::{Registry, Store};
 
 use super::bus::Bus;
@@ -33,6 +35,7 @@ struct Chosen {
     repository: Repository,
     policy: TagPolicy,
     tag: Tag,
+    served: Option<Tag>,
     cached: Option<CachedTags>,
 }
 
@@ -40,16 +43,32 @@ fn note_key(app: &App) -> String {
     format!("choice/{}", app.name)
 }
 
-/// What won in an earlier run. Under another policy, or of another repository, it says nothing.
-pub(super) fn remembered(app: &App, policy: &TagPolicy, store: &dyn Store) -> (Option<Tag>, Option<CachedTags>) {
+/// What is remembered of an earlier run. Under another policy, or of another repository, it says nothing.
+fn remembered(app: &App, store: &dyn Store) -> Option<Chosen> {
+    let Follow::Policy(policy) = &app.follow else { return None };
     let note = store.note(&note_key(app)).unwrap_or_else(|error| {
         tracing::warn!(app = app.name.as_str(), error = &error as &dyn std::error::Error, "{error}");
         None
     });
-    let chosen = note.and_then(|bytes| serde_json::from_slice::<Chosen>(&bytes).ok());
-    match chosen.filter(|chosen| chosen.policy == *policy && chosen.repository == app.image) {
-        Some(chosen) => (Some(chosen.tag), chosen.cached),
-        None => (None, None),
+    let chosen = serde_json::from_slice::<Chosen>(&note?).ok()?;
+    (chosen.policy == *policy && chosen.repository == app.image).then_some(chosen)
+}
+
+/// Begins where the earlier run ended.
+pub(super) fn recall(app: &App, store: &dyn Store) -> TagView {
+    match remembered(app, store) {
+        Some(Chosen { tag, served, cached, .. }) => TagView { tag: Some(tag), served, cached, ..TagView::default() },
+        None => TagView::default(),
+    }
+}
+
+fn remember(view: &TagView, app: &App, store: &dyn Store) {
+    let (Follow::Policy(policy), Some(tag)) = (&app.follow, &view.tag) else { return };
+    let (repository, policy, tag) = (app.image.clone(), policy.clone(), tag.clone());
+    let chosen = Chosen { repository, policy, tag, served: view.served.clone(), cached: view.cached.clone() };
+    let bytes = serde_json::to_vec(&chosen).expect("a choice can be written as JSON");
+    if let Err(error) = store.put_note(&note_key(app), &bytes) {
+        tracing::warn!(app = app.name.as_str(), error = &error as &dyn std::error::Error, "{error}");
     }
 }
 
@@ -76,41 +95,45 @@ pub(super) async fn pick(
     };
     view.arrived = awaited.is_none_or(|tag| tags.contains(&tag));
     let policy = Policy::new(policy).map_err(Unpicked::Unknown)?;
-    match policy.pick(&tags, view.tag.as_ref()) {
+    match policy.pick(&tags, view.served.as_ref()) {
         Some(tag) => Ok(Picked { tag: tag.clone(), cached }),
         None => {
-            let choice = policy.choose(&tags, view.tag.as_ref());
-            Err(Unpicked::Unmatched(policy.unmatched(&choice, &app.image, view.tag.as_ref())))
+            let choice = policy.choose(&tags, view.served.as_ref());
+            Err(Unpicked::Unmatched(policy.unmatched(&choice, &app.image, view.served.as_ref())))
         }
     }
 }
 
 /// What was picked is followed from now on.
 pub(super) fn keep(view: &mut TagView, app: &App, store: &dyn Store, bus: &Bus, picked: Picked) {
-    let Follow::Policy(policy) = &app.follow else { return };
+    if !matches!(app.follow, Follow::Policy(_)) {
+        return;
+    }
     let Picked { tag, cached } = picked;
     let another = view.tag.as_ref() != Some(&tag);
     if another {
         let kind = EventKind::TagChosen { from: view.tag.take(), to: tag.clone() };
         bus.publish(Utc::now(), &app.name, kind);
     }
-    if another || view.cached != cached {
-        let chosen =
-            Chosen { repository: app.image.clone(), policy: policy.clone(), tag: tag.clone(), cached: cached.clone() };
-        let bytes = serde_json::to_vec(&chosen).expect("a choice can be written as JSON");
-        if let Err(error) = store.put_note(&note_key(app), &bytes) {
-            tracing::warn!(app = app.name.as_str(), error = &error as &dyn std::error::Error, "{error}");
-        }
-    }
+    let news = another || view.cached != cached;
     (view.tag, view.cached) = (Some(tag), cached);
+    if news {
+        remember(view, app, store);
+    }
+}
+
+/// What is followed serves, if this is what serves: from now on nothing below it is followed. A version that never came
+/// to serve binds nobody: when its tag is removed, the one that serves is the best again.
+pub(super) fn served(view: &mut TagView, app: &App, store: &dyn Store, serving: Option<&Digest>) {
+    let serves = serving.is_some() && serving == view.digest.as_ref() && view.unmatched.is_none();
+    if serves && view.served != view.tag && matches!(app.follow, Follow::Policy(_)) {
+        view.served.clone_from(&view.tag);
+        remember(view, app, store);
+    }
 }
 
 /// All tags of an app's repository, and what the policy makes of them.
-pub(super) async fn report(
-    registry: &dyn Registry,
-    app: &App,
-    current: Option<&Tag>,
-) -> Result<TagReport, RequestError> {
+pub(super) async fn report(registry: &dyn Registry, store: &dyn Store, app: &App) -> Result<TagReport, RequestError> {
     let unresolved = |message: String| RequestError::Unresolved { message };
     let policy = match &app.follow {
         Follow::Tag(tag) => Policy::only(tag),
@@ -128,8 +151,9 @@ pub(super) async fn report(
             });
         }
     };
+    let served = remembered(app, store).and_then(|chosen| chosen.served);
     match registry.tags(&app.image, None).await {
-        Ok(TagList::Listed { tags, .. }) => Ok(policy.report(&app.name, &app.image, &tags, current)),
+        Ok(TagList::Listed { tags, .. }) => Ok(policy.report(&app.name, &app.image, &tags, served.as_ref())),
         Ok(TagList::Unchanged) => Err(unresolved("the registry gave no list of tags".to_owned())),
         Err(error) => Err(unresolved(chain(&error))),
     }

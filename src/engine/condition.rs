@@ -34,7 +34,10 @@ pub(super) fn starting(app: &App) -> AppStatus {
         state: AppState::Starting,
         image: watched(app, None),
         follows: app.follow.to_string(),
-        tag: None,
+        tag: match &app.follow {
+            Follow::Tag(tag) => Some(tag.clone()),
+            Follow::Pinned(_) | Follow::Policy(_) => None,
+        },
         routes: app.routes.clone(),
         deployed: None,
         newest: None,

@@ -243,8 +243,8 @@ impl Handle {
 
     /// All tags of the app's repository, read now, and which of them its policy follows.
     pub async fn tags(&self, app: &str) -> Result<TagReport, RequestError> {
-        let (app, current) = self.with_slot(app, |slot| (slot.app.clone(), slot.status.borrow().tag.clone()))?;
-        super::choice::report(&*self.shared.registry, &app, current.as_ref()).await
+        let app = self.with_slot(app, |slot| slot.app.clone())?;
+        super::choice::report(&*self.shared.registry, &*self.shared.store, &app).await
     }
 
     /// Lets the app follow its tag again. Returns whether it was pinned.

@@ -54,6 +54,8 @@ impl Seeing {
 pub(super) struct TagView {
     /// The tag that is followed: of a policy, the one that won last.
     pub(super) tag: Option<Tag>,
+    /// The last tag of the policy that came to serve.
+    pub(super) served: Option<Tag>,
     /// To ask for the list of tags conditionally.
     pub(super) cached: Option<CachedTags>,
     /// A tag that a webhook announced; the list may lag behind.
@@ -72,21 +74,19 @@ pub(super) struct TagView {
 impl TagView {
     /// What is remembered from earlier runs. A tag that was never seen is unknown until it was asked for.
     pub(super) fn remembered(app: &App, ports: &Ports) -> Self {
-        let (tag, cached) = match &app.follow {
+        let view = match &app.follow {
             Follow::Pinned(digest) => return Self { digest: Some(digest.clone()), ..Self::default() },
-            Follow::Tag(tag) => (Some(tag.clone()), None),
-            Follow::Policy(policy) => choice::remembered(app, policy, &*ports.store),
+            Follow::Tag(tag) => Self { tag: Some(tag.clone()), ..Self::default() },
+            Follow::Policy(_) => choice::recall(app, &*ports.store),
         };
-        let seen = tag.as_ref().and_then(|tag| recall(app, tag, ports));
+        let seen = view.tag.as_ref().and_then(|tag| recall(app, tag, ports));
         let unknown = if seen.is_some() { "not asked since the start" } else { "not asked yet" };
         Self {
-            tag,
-            cached,
             first_seen: seen.as_ref().map(|seen| seen.first_seen),
             unknown: Some(unknown.to_owned()),
             last_success: seen.as_ref().map(|seen| seen.last_checked),
             digest: seen.map(|seen| seen.cached.digest),
-            ..Self::default()
+            ..view
         }
     }
 

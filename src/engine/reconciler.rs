@@ -16,6 +16,7 @@ use crate::model::{
 };
 
 use super::bus::{Bus, is_swap};
+use super::choice;
 use super::condition::{Condition, describe};
 use super::executor::{Ended, Executor};
 use super::handle::{Activation, Answer, Command, Hint, RequestError};
@@ -341,6 +342,8 @@ impl Reconciler {
             self.parts.bus.publish(Utc::now(), &self.parts.app.name, EventKind::Held { hold });
         }
         self.condition.show(&self.parts, &self.tag, seeing, hold);
+        let serving = self.parts.status.borrow().deployed.as_ref().map(|deployed| deployed.digest.clone());
+        choice::served(&mut self.tag, &self.parts.app, &*self.parts.ports.store, serving.as_ref());
     }
 
     fn retry_later(&mut self) {

@@ -34,7 +34,7 @@ struct Limits<'p> {
 }
 
 impl Policy {
-    /// The tag to follow. `current` is the one that is followed now by the same policy.
+    /// The tag to follow. `current` is the last one of the same policy that came to serve.
     pub fn pick<'t>(&self, tags: &'t [Tag], current: Option<&Tag>) -> Option<&'t Tag> {
         let limits = self.limits(current);
         let contenders = tags.iter().filter_map(|tag| match self.judge(tag) {
@@ -143,7 +143,7 @@ impl Policy {
         match (lost, semver) {
             (Lost::Tie, _) => format!("counts the same as {}", named(winner)),
             (Lost::Older, _) => format!("below {}", named(winner)),
-            (Lost::Downgrade, _) => format!("below {}, which was followed last; see `allow_downgrade`", named(current)),
+            (Lost::Downgrade, _) => format!("below {}, which served last; see `allow_downgrade`", named(current)),
             (Lost::BelowFloor, _) => format!("below {}, the tag in `image`", named(self.floor.as_ref())),
             (Lost::OutOfRange, Some(semver)) => format!("outside {}", semver.text),
             (Lost::Prerelease, Some(semver)) => format!("a pre-release; `prerelease` is {}", semver.prerelease.label()),

@@ -17,7 +17,7 @@ pub enum Lost {
     Tie,
     /// The winner is newer.
     Older,
-    /// It is older than what is followed now.
+    /// It is older than what served last.
     Downgrade,
     /// It is below the tag that stands in `image`.
     BelowFloor,

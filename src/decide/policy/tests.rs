@@ -358,8 +358,8 @@ fn when_nothing_matches_the_nearest_are_named() {
             "semver: ^1",
             Some("1.1.0"),
             "1.0.5",
-            "none of the 1 tags of ghcr.io/acme/shop is followed by semver ^1; the nearest: 1.0.5 (below 1.1.0, which was \
-             followed last; see `allow_downgrade`)",
+            "none of the 1 tags of ghcr.io/acme/shop is followed by semver ^1; the nearest: 1.0.5 (below 1.1.0, which \
+             served last; see `allow_downgrade`)",
         ),
         ("semver: ^1", None, "", "ghcr.io/acme/shop has no tags yet; semver ^1 waits for one"),
     ] {

@@ -86,6 +86,7 @@ impl Stage {
             Ok(picked) => {
                 let tag = picked.tag.to_string();
                 keep(&mut self.view, &self.app, &self.store, &self.bus, picked);
+                self.view.digest = Some(Digest::of(tag.as_bytes()));
                 Ok(tag)
             }
             Err(Unpicked::Unknown(words)) => Err(format!("unknown: {words}")),
@@ -93,10 +94,16 @@ impl Stage {
         }
     }
 
+    /// A look after which the tag comes to serve.
+    async fn deploy(&mut self) -> Result<String, String> {
+        let tag = self.look(SeenSource::Poll).await?;
+        served(&mut self.view, &self.app, &self.store, Some(&Digest::of(tag.as_bytes())));
+        Ok(tag)
+    }
+
     /// The agent starts again.
     fn restart(&mut self) {
-        let (tag, cached) = remembered(&self.app, &self.policy(), &self.store);
-        self.view = TagView { tag, cached, ..TagView::default() };
+        self.view = recall(&self.app, &self.store);
     }
 
     fn chosen(&mut self) -> Vec<String> {
@@ -114,10 +121,10 @@ impl Stage {
 async fn the_best_tag_is_followed_and_never_an_older_one_even_after_a_restart() {
     let mut stage = Stage::new("^1");
     stage.list(&["1.0.0", "2.0.0"], None);
-    assert_eq!(stage.look(SeenSource::Poll).await.unwrap(), "1.0.0");
+    assert_eq!(stage.deploy().await.unwrap(), "1.0.0");
     stage.list(&["1.0.0", "1.1.0", "1.0.5", "2.0.0"], None);
-    assert_eq!(stage.look(SeenSource::Poll).await.unwrap(), "1.1.0");
-    assert_eq!(stage.look(SeenSource::Poll).await.unwrap(), "1.1.0");
+    assert_eq!(stage.deploy().await.unwrap(), "1.1.0");
+    assert_eq!(stage.deploy().await.unwrap(), "1.1.0");
     assert_eq!(stage.chosen(), ["1.0.0", "1.1.0"], "each choice is told once");
     stage.restart();
     stage.list(&["1.0.0", "1.0.5", "2.0.0"], None);
@@ -128,10 +135,23 @@ async fn the_best_tag_is_followed_and_never_an_older_one_even_after_a_restart() 
 }
 
 #[tokio::test]
+async fn a_tag_that_never_came_to_serve_binds_nobody() {
+    let mut stage = Stage::new("^1");
+    stage.list(&["1.0.0", "1.1.0"], None);
+    assert_eq!(stage.deploy().await.unwrap(), "1.1.0");
+    stage.list(&["1.0.0", "1.1.0", "1.2.0"], None);
+    assert_eq!(stage.look(SeenSource::Poll).await.unwrap(), "1.2.0");
+    served(&mut stage.view, &stage.app, &stage.store, Some(&Digest::of(b"1.1.0")));
+    stage.restart();
+    stage.list(&["1.0.0", "1.1.0"], None);
+    assert_eq!(stage.look(SeenSource::Poll).await.unwrap(), "1.1.0", "a bad release was taken back");
+}
+
+#[tokio::test]
 async fn another_policy_or_repository_begins_afresh() {
     let mut stage = Stage::new("*");
     stage.list(&["1.0.0", "2.0.0"], None);
-    assert_eq!(stage.look(SeenSource::Poll).await.unwrap(), "2.0.0");
+    assert_eq!(stage.deploy().await.unwrap(), "2.0.0");
     stage.app.follow = settle(&Wishes { semver: Some("^1"), ..Wishes::default() }).unwrap();
     stage.restart();
     assert_eq!(stage.look(SeenSource::Poll).await.unwrap(), "1.0.0", "whoever changes the range may go down");
@@ -186,7 +206,7 @@ async fn a_list_that_can_t_be_had_is_unknown_and_the_choice_stays() {
 async fn the_report_names_the_winner_and_why_not_the_others() {
     let mut stage = Stage::new("^1");
     stage.list(&["1.0.0", "1.1.0", "2.0.0", "latest", "v9.sig"], None);
-    let report = super::report(&stage.registry, &stage.app, None).await.unwrap();
+    let report = super::report(&stage.registry, &stage.store, &stage.app).await.unwrap();
     assert_eq!((report.winner.as_ref().map(Tag::as_str), report.listed, report.artifacts), (Some("1.1.0"), 5, 1));
     let verdicts: Vec<String> =
         report.candidates.iter().map(|c| format!("{} {}: {}", c.tag, c.verdict, c.why)).collect();
@@ -200,6 +220,6 @@ async fn the_report_names_the_winner_and_why_not_the_others() {
         ]
     );
     stage.app.follow = Follow::Pinned(Digest::of(b"x"));
-    let report = super::report(&stage.registry, &stage.app, None).await.unwrap();
+    let report = super::report(&stage.registry, &stage.store, &stage.app).await.unwrap();
     assert!(report.message.unwrap().contains("no tag is followed"));
 }
