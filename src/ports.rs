@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::model::{
-    AppName, AppSwitch, Attempts, Cached, Container, ContainerId, Credentials, Deployment, Digest, ImageDetails,
-    ImageRef, InFlight, ManifestDetails, Pin, Platform, Probe, ProbeOutcome, PullProgress, Quarantine, RegistryStatus,
-    Repository, Resolved, RouteSet, Seen, SwapId, SwitchAck, Table, Tag, TrafficStats,
+    AppName, AppSwitch, Attempts, Cached, CachedTags, Container, ContainerId, Credentials, Deployment, Digest,
+    ImageDetails, ImageRef, InFlight, ManifestDetails, Pin, Platform, Probe, ProbeOutcome, PullProgress, Quarantine,
+    RegistryStatus, Repository, Resolved, RouteSet, Seen, SwapId, SwitchAck, Table, Tag, TagList, TrafficStats,
 };
 
 /// The source of an error, for the log.
@@ -76,6 +76,10 @@ pub trait Registry: Send + Sync + 'static {
         tag: &Tag,
         last: Option<&Cached>,
     ) -> Result<Resolved, RegistryError>;
+
+    /// Every tag of a repository, all pages of the list; `Unchanged` only when `last` was given. A list that is too long
+    /// to be read whole is an error: a part of it would hide the newest tags.
+    async fn tags(&self, repository: &Repository, last: Option<&CachedTags>) -> Result<TagList, RegistryError>;
 
     /// What the manifest or index behind a digest says.
     async fn manifest(&self, repository: &Repository, digest: &Digest) -> Result<ManifestDetails, RegistryError>;

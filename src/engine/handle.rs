@@ -7,9 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
+use crate::decide::policy::is_artifact;
 use crate::model::{
     App, AppName, AppStatus, Decision, Deployment, Digest, Event, Follow, Hold, RegistryStatus, Repository, SeenSource,
-    SwapId, Tag, TrafficStats, Version,
+    SwapId, Tag, TagReport, TrafficStats, Version,
 };
 use crate::ports::{Registry, Store, StoreError, Traffic, TrafficError};
 
@@ -213,8 +214,14 @@ impl Handle {
     pub fn hint(&self, hint: &Hint) -> usize {
         let slots = self.shared.slots.read().expect("no holder panics");
         let concerned = slots.values().filter(|slot| {
-            let Follow::Tag(tag) = &slot.app.follow else { return false };
-            slot.app.image == hint.repository && hint.tag.as_ref().is_none_or(|hinted| hinted == tag)
+            let hinted = hint.tag.as_ref();
+            slot.app.image == hint.repository
+                && match &slot.app.follow {
+                    Follow::Tag(tag) => hinted.is_none_or(|hinted| hinted == tag),
+                    // Any new tag may be the best.
+                    Follow::Policy(_) => hinted.is_none_or(|hinted| !is_artifact(hinted)),
+                    Follow::Pinned(_) => false,
+                }
         });
         concerned.map(|slot| slot.activation.activate(SeenSource::Webhook, Some(hint.clone()))).count()
     }
@@ -239,6 +246,12 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.send(app, Command::Plan(reply))?;
         answer.await.map_err(|_| RequestError::Stopping)?
+    }
+
+    /// All tags of the app's repository, read now, and which of them its policy follows.
+    pub async fn tags(&self, app: &str) -> Result<TagReport, RequestError> {
+        let app = self.with_slot(app, |slot| slot.app.clone())?;
+        super::choice::report(&*self.shared.registry, &*self.shared.store, &app).await
     }
 
     /// Lets the app follow its tag again. Returns whether it was pinned.

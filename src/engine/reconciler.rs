@@ -16,6 +16,7 @@ use crate::model::{
 };
 
 use super::bus::{Bus, is_swap};
+use super::choice;
 use super::condition::{Condition, describe};
 use super::executor::{Ended, Executor};
 use super::handle::{Activation, Answer, Command, Hint, RequestError};
@@ -166,6 +167,7 @@ impl Reconciler {
 
     async fn activated(&mut self, source: SeenSource, hint: Option<Hint>) {
         self.parts.bus.publish(Utc::now(), &self.parts.app.name, EventKind::Activated { source });
+        self.tag.awaited = hint.as_ref().and_then(|hint| hint.tag.clone());
         let result = self.ask(source).await;
         self.again.clear();
         self.expected = hint;
@@ -178,6 +180,9 @@ impl Reconciler {
 
     /// Whether the registry now says what was announced; without a digest in the announcement, any news will do.
     fn agrees(&self, result: CheckResult) -> bool {
+        if let Some(agrees) = self.tag.agrees(&self.parts.app, result) {
+            return agrees;
+        }
         match self.expected.as_ref().and_then(|hint| hint.digest.as_ref()) {
             Some(announced) => self.tag.digest.as_ref() == Some(announced),
             None => result == CheckResult::Changed,
@@ -337,6 +342,8 @@ impl Reconciler {
             self.parts.bus.publish(Utc::now(), &self.parts.app.name, EventKind::Held { hold });
         }
         self.condition.show(&self.parts, &self.tag, seeing, hold);
+        let serving = self.parts.status.borrow().deployed.as_ref().map(|deployed| deployed.digest.clone());
+        choice::served(&mut self.tag, &self.parts.app, &*self.parts.ports.store, serving.as_ref());
     }
 
     fn retry_later(&mut self) {

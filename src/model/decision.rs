@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, Digest, Generation, SwapId, Time};
+use super::{ContainerId, Digest, Generation, SwapId, Tag, Time};
 
 /// How the old version is replaced by the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -174,6 +174,11 @@ pub enum Hold {
         /// Why.
         message: String,
     },
+    /// The registry has no tag that the app's policy follows.
+    NothingMatches {
+        /// Why, with the tags that come nearest.
+        message: String,
+    },
     /// The engine gave no answer.
     EngineUnknown {
         /// Why.
@@ -219,6 +224,7 @@ impl Hold {
     pub fn label(&self) -> &'static str {
         match self {
             Self::RegistryUnknown { .. } => "registry_unknown",
+            Self::NothingMatches { .. } => "nothing_matches",
             Self::EngineUnknown { .. } => "engine_unknown",
             Self::TrafficUnknown { .. } => "traffic_unknown",
             Self::Quarantined { .. } => "quarantined",
@@ -366,6 +372,9 @@ pub struct Plan {
     pub strategy: Strategy,
     /// The digest that serves afterwards.
     pub digest: Digest,
+    /// The tag that points to it, unless it is wanted for itself.
+    #[serde(default)]
+    pub tag: Option<Tag>,
     /// The generation that serves afterwards.
     pub generation: Generation,
     /// The container that serves now.
