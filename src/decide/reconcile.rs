@@ -59,10 +59,15 @@ impl<'a> View<'a> {
 
     /// Something serves, or is at least in the table.
     fn beside(&self, serving: &Container) -> Decision {
+        let unfinished = self.finish(serving);
         if !alive(serving) {
-            return self.serving_stopped(serving);
+            // With the version before it still warm the bake fails at once, and the traffic goes back.
+            return match unfinished.filter(|plan| plan.fallback.is_some()) {
+                Some(plan) => act(plan),
+                None => self.serving_stopped(serving),
+            };
         }
-        if let Some(plan) = self.finish(serving) {
+        if let Some(plan) = unfinished {
             return act(plan);
         }
         if let Some(plan) = self.clear(Some(serving)) {
@@ -130,7 +135,7 @@ impl<'a> View<'a> {
         let fallback = old
             .iter()
             .find(|c| c.is_running() && entry.previous.iter().any(|target| target.container == c.id))
-            .filter(|_| self.seen.now < baked);
+            .filter(|c| self.seen.now < baked || !self.baked(c));
         let mut steps = Vec::new();
         if fallback.is_some() {
             // A crash took part of the window: what is left of it counts, but at least half, so that the new
@@ -145,6 +150,12 @@ impl<'a> View<'a> {
         Some(plan)
     }
 
+    /// True when the bake has passed for certain, however long ago it should have ended: what served before loses its
+    /// restart policy only then.
+    fn baked(&self, old: &Container) -> bool {
+        self.seen.app.container.restart.label() != "no" && old.restart_policy == "no"
+    }
+
     /// Candidates that will not be carried on, and all failed ones but the last.
     fn clear(&self, serving: Option<&Container>) -> Option<Plan> {
         let keep = self.resumable(serving).map(|c| &c.id);
@@ -156,7 +167,14 @@ impl<'a> View<'a> {
         if ids.is_empty() {
             return None;
         }
-        let steps = vec![Step::Stop { containers: ids.clone() }, Step::Retire { containers: ids }];
+        // One that the traffic was moved away from again may still be answering.
+        let answered = |id: &&ContainerId| {
+            self.seen.entry.is_some_and(|entry| entry.previous.iter().any(|target| target.container == **id))
+        };
+        let draining: Vec<ContainerId> = ids.iter().filter(answered).cloned().collect();
+        let mut steps = vec![Step::Drain { containers: draining.clone() }];
+        steps.retain(|_| !draining.is_empty());
+        steps.extend([Step::Stop { containers: ids.clone() }, Step::Retire { containers: ids }]);
         Some(self.plan(PlanReason::ClearedLeftovers, subject, serving, steps))
     }
 
