@@ -83,6 +83,11 @@ impl<'a> Roles<'a> {
             let restore = Step::Restore { container: previous.id.clone(), restart: self.parked_policy(previous) };
             return act(self.plan(PlanReason::ServingLost, previous, vec![Step::Take { old: None }, restore]));
         }
+        // What it was to replace is gone: a person removed it, or it had been started with `--rm`. It is all that is left.
+        if let Some(candidate) = self.candidates.iter().rev().find(|c| c.is_running()) {
+            let steps = vec![Step::Gate, Step::Take { old: None }, Step::Arm];
+            return act(self.plan(PlanReason::ResumedCandidate, candidate, steps));
+        }
         let message = "there is no container of its name any more".to_owned();
         Decision::Hold(Hold::NotSwappable { message })
     }
@@ -142,7 +147,10 @@ impl<'a> Roles<'a> {
         let ids: Vec<ContainerId> = gone.iter().map(|c| c.id.clone()).collect();
         let mut steps = vec![Step::Stop { containers: ids.clone() }];
         if self.candidates.iter().any(|c| c.owned.replaces.as_ref() == Some(&serving.id)) {
-            steps.push(Step::Restore { container: serving.id.clone(), restart: self.parked_policy(serving) });
+            let restore = Step::Restore { container: serving.id.clone(), restart: self.parked_policy(serving) };
+            // Those that can run side by side take over from each other without a gap.
+            let at = if self.seen.app.strategy == Strategy::Overlap { 0 } else { steps.len() };
+            steps.insert(at, restore);
         }
         steps.push(Step::Retire { containers: ids });
         Some(self.plan(PlanReason::ClearedLeftovers, serving, steps))
@@ -202,9 +210,9 @@ impl<'a> Roles<'a> {
         [Step::Stop { containers: ids.clone() }, Step::Retire { containers: ids }]
     }
 
-    /// The restart policy that a parked container had.
+    /// The restart policy that a parked container had: as its latest successor was told.
     fn parked_policy(&self, parked: &Container) -> Option<String> {
-        let mut successors = self.candidates.iter().chain(&self.failed).chain(self.serving.iter()).rev();
+        let mut successors = self.serving.iter().chain(&self.failed).chain(&self.candidates).rev();
         successors.find(|c| c.owned.replaces.as_ref() == Some(&parked.id))?.owned.restart.clone()
     }
 
