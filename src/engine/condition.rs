@@ -149,16 +149,10 @@ fn subject(hold: &Hold) -> String {
 }
 
 fn deployed(app: &App, seeing: &Seeing) -> Option<Deployed> {
-    let (container, since) = match &app.origin {
-        Origin::Declared => {
-            let entry = seeing.entry.as_ref()?;
-            let target = entry.active.first()?;
-            (seeing.containers.iter().find(|c| c.id == target.container)?, entry.since)
-        }
-        Origin::Adopted { container: name } => {
-            let container = seeing.containers.iter().find(|c| c.name == *name)?;
-            (container, container.started.unwrap_or(container.created))
-        }
+    let container = seeing.serving(app)?;
+    let since = match app.origin {
+        Origin::Declared => seeing.entry.as_ref()?.since,
+        Origin::Adopted { .. } => container.started.unwrap_or(container.created),
     };
     let state = match container.health {
         Some(crate::model::Health::Unhealthy) if container.is_running() => "unhealthy",

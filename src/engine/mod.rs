@@ -12,6 +12,7 @@
 mod adoption;
 mod bus;
 mod choice;
+mod clock;
 mod condition;
 #[cfg(test)]
 pub(crate) mod detached;

@@ -1,6 +1,6 @@
 //! Looks at everything a decision depends on.
 
-use chrono::Utc;
+use crate::engine::clock::Utc;
 
 use crate::decide::reconcile::{Observation, Wanted};
 use crate::model::{
@@ -25,6 +25,17 @@ pub(super) struct Seeing {
 }
 
 impl Seeing {
+    /// What serves, as far as it is there.
+    pub(super) fn serving(&self, app: &App) -> Option<&Container> {
+        match &app.origin {
+            Origin::Declared => {
+                let target = self.entry.as_ref()?.active.first()?;
+                self.containers.iter().find(|c| c.id == target.container)
+            }
+            Origin::Adopted { container } => self.containers.iter().find(|c| c.name == *container),
+        }
+    }
+
     /// As `decide` takes it.
     pub(super) fn observation<'a>(
         &'a self,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use crate::engine::clock::Utc;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use super::choice;
 use super::condition::{Condition, describe};
 use super::executor::{Ended, Executor};
 use super::handle::{Activation, Answer, Command, Hint, RequestError};
+use super::journal;
 use super::observer::{Seeing, TagView, chain, look};
 use super::{Ports, Settings};
 
@@ -75,6 +76,8 @@ pub(super) struct Reconciler {
     expected: Option<Hint>,
     retry: Option<Instant>,
     failures: u32,
+    /// What an earlier run left open in the history is closed.
+    concluded: bool,
 }
 
 /// What woke the task.
@@ -99,6 +102,7 @@ impl Reconciler {
             expected: None,
             retry: None,
             failures: 0,
+            concluded: false,
             parts,
         }
     }
@@ -337,6 +341,11 @@ impl Reconciler {
         if let Some(Hold::BackingOff { until, .. }) = hold {
             let wait = (*until - Utc::now()).to_std().unwrap_or_default();
             self.retry = Some(Instant::now() + wait + Duration::from_millis(50));
+        }
+        if let Some(seeing) = seeing.filter(|_| !self.concluded) {
+            self.concluded = true;
+            let (app, store) = (&self.parts.app, &*self.parts.ports.store);
+            journal::conclude(store, &app.name, seeing.serving(app).map(|c| &c.owned.swap), &seeing.quarantine);
         }
         if let Some(hold) = self.condition.news(hold) {
             self.parts.bus.publish(Utc::now(), &self.parts.app.name, EventKind::Held { hold });

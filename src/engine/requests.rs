@@ -1,6 +1,6 @@
 //! What people and CI jobs ask of one app.
 
-use chrono::Utc;
+use crate::engine::clock::Utc;
 
 use crate::model::{
     CheckResult, DeploymentResult, Digest, EventKind, Follow, Generation, Hold, Pin, SeenSource, Tag, Version,

@@ -3,7 +3,7 @@
 //! The order matters for a crash in between: first the digest is quarantined, so that the next start does not try
 //! it again, then the traffic goes back, and only a candidate that provably gets no request is stopped.
 
-use chrono::Utc;
+use crate::engine::clock::Utc;
 use tokio::time::Instant;
 
 use crate::decide::backoff::retry_after;
