@@ -24,6 +24,8 @@ mod lookout;
 mod observer;
 mod reconciler;
 mod requests;
+#[cfg(test)]
+mod simulation;
 
 use std::sync::Arc;
 
