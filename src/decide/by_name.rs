@@ -105,6 +105,11 @@ impl<'a> Roles<'a> {
         if let Some(plan) = self.clear(serving) {
             return act(plan);
         }
+        if let Some(parked) = self.seen.parked.filter(|parked| parked.container == serving.id) {
+            // Somebody has removed the candidate that it made room for.
+            let restore = Step::Restore { container: serving.id.clone(), restart: Some(parked.restart.clone()) };
+            return act(self.plan(PlanReason::ServingLost, serving, vec![restore]));
+        }
         if !matches!(serving.state, ContainerState::Running | ContainerState::Restarting) {
             let state = serving.state.label();
             let message = format!("its container is {state}: it is left so, and swapped once it runs again");
@@ -213,14 +218,18 @@ impl<'a> Roles<'a> {
     /// The restart policy that a parked container had: as its latest successor was told.
     fn parked_policy(&self, parked: &Container) -> Option<String> {
         let mut successors = self.serving.iter().chain(&self.failed).chain(&self.candidates).rev();
-        successors.find(|c| c.owned.replaces.as_ref() == Some(&parked.id))?.owned.restart.clone()
+        let told = successors.find(|c| c.owned.replaces.as_ref() == Some(&parked.id));
+        let remembered = self.seen.parked.filter(|known| known.container == parked.id);
+        told.and_then(|c| c.owned.restart.clone()).or_else(|| Some(remembered?.restart.clone()))
     }
 
     /// A plan about a container that exists.
     fn plan(&self, reason: PlanReason, subject: &Container, steps: Vec<Step>) -> Plan {
         let other = self.serving.filter(|serving| serving.id != subject.id);
+        // One that a person made comes from no swap.
+        let own = Some(&subject.owned.swap).filter(|swap| !swap.0.is_empty());
         Plan {
-            swap: subject.owned.swap.clone(),
+            swap: own.unwrap_or(self.seen.swap).clone(),
             reason,
             strategy: self.seen.app.strategy,
             digest: subject.owned.digest.clone(),

@@ -1,6 +1,10 @@
 //! What a decision about one app depends on, and what forbids one whatever the strategy.
 
-use crate::model::{App, AppEntry, Attempts, Container, Decision, Digest, Hold, Quarantine, SwapId, Tag, Time};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    App, AppEntry, Attempts, Container, ContainerId, Decision, Digest, Hold, Quarantine, SwapId, Tag, Time,
+};
 
 /// What should serve.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,6 +19,16 @@ pub struct Wanted {
     pub unmatched: Option<String>,
     /// Set when a person pinned the digest: why, and what the tag points to if that is something else.
     pub pinned: Option<(String, Option<Digest>)>,
+}
+
+/// A container that was stopped to make room. The label of the one that it made room for says the same; this is for the
+/// case that somebody removes that one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parked {
+    /// It.
+    pub container: ContainerId,
+    /// Its `HostConfig.RestartPolicy` before, as JSON.
+    pub restart: String,
 }
 
 /// Everything that a decision about one app depends on.
@@ -34,6 +48,8 @@ pub struct Observation<'a> {
     pub quarantine: &'a [Quarantine],
     /// Failed attempts that were not the image's fault.
     pub attempts: Option<&'a Attempts>,
+    /// The container that an earlier run stopped to make room and did not put back, as far as that is remembered.
+    pub parked: Option<&'a Parked>,
     /// A person asked for a deployment although nothing may have changed.
     pub forced: bool,
     /// The time.

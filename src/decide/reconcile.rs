@@ -11,7 +11,7 @@ use crate::model::{
 };
 
 use super::by_name;
-pub use super::observation::{Observation, Wanted};
+pub use super::observation::{Observation, Parked, Wanted};
 
 /// The name under which a failed candidate is kept for inspection: `shop.failed-7`. The name is the record that
 /// it failed, so that the verdict survives the loss of everything else.

@@ -22,6 +22,7 @@ mod handle;
 mod journal;
 mod lookout;
 mod observer;
+mod parking;
 mod reconciler;
 mod requests;
 #[cfg(test)]

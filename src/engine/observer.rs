@@ -2,7 +2,7 @@
 
 use crate::engine::clock::Utc;
 
-use crate::decide::reconcile::{Observation, Wanted};
+use crate::decide::reconcile::{Observation, Parked, Wanted};
 use crate::model::{
     App, AppEntry, Attempts, CachedTags, CheckResult, Container, Digest, EventKind, Follow, Hold, Origin, Pin,
     Quarantine, Seen, SeenSource, SwapId, Tag, Time,
@@ -12,6 +12,7 @@ use crate::ports::EngineError;
 use super::Ports;
 use super::bus::Bus;
 use super::choice::{self, Picked, Unpicked};
+use super::parking;
 
 /// What was seen of an app.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(super) struct Seeing {
     pub(super) quarantine: Vec<Quarantine>,
     pub(super) attempts: Option<Attempts>,
     pub(super) pin: Option<Pin>,
+    pub(super) parked: Option<Parked>,
 }
 
 impl Seeing {
@@ -53,6 +55,7 @@ impl Seeing {
             entry: self.entry.as_ref(),
             quarantine: &self.quarantine,
             attempts: self.attempts.as_ref(),
+            parked: self.parked.as_ref(),
             forced,
             now,
             swap,
@@ -257,6 +260,7 @@ pub(super) async fn look(app: &App, ports: &Ports, tag: &TagView) -> Result<Seei
         entry,
         quarantine: remembered(app, ports.store.quarantine(&app.name)).unwrap_or_default(),
         attempts: remembered(app, ports.store.attempts(&app.name)).flatten(),
+        parked: parking::remembered(app, &*ports.store),
         pin,
     })
 }

@@ -84,6 +84,7 @@ impl World {
             entry: None,
             quarantine: &self.quarantine,
             attempts: None,
+            parked: None,
             forced: false,
             now: Time::UNIX_EPOCH,
             swap: &SwapId(format!("new-{}", self.made)),

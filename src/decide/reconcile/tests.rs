@@ -54,6 +54,7 @@ impl World {
             entry: self.entry.as_ref(),
             quarantine: &self.quarantine,
             attempts: None,
+            parked: None,
             forced: false,
             now: self.now,
             swap: &SwapId(format!("swap-{}", self.made)),

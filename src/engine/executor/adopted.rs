@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::decide::by_name::{next_name, previous_name};
 use crate::decide::container::sign;
 use crate::decide::derive::{Notice, Options, Sources, derive};
+use crate::decide::reconcile::Parked;
 use crate::model::{
     Container, ContainerId, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Strategy, Tag, Version,
     label,
@@ -15,6 +16,7 @@ use crate::ports::{CreateContainer, EngineErrorKind, EngineInfo};
 
 use super::candidate::local_repository;
 use super::{Halt, Stepped, Swap, chain};
+use crate::engine::parking;
 
 /// The label in which a person names fields that stay although they equal the image's default.
 const KEEP_CONFIG: &str = "tagboat.keep_config";
@@ -148,8 +150,12 @@ impl Swap<'_> {
         // One that an earlier run has parked already has been away since then, and has lost its policy.
         let already = if old.is_running() { None } else { old.finished };
         self.parked = Some(already.unwrap_or_else(Utc::now));
-        if old.restart_policy != "no" {
-            self.policy = Some(inspected["HostConfig"]["RestartPolicy"].to_string());
+        let (app, store) = (self.executor.app, &*self.executor.ports.store);
+        if already.is_none() || old.restart_policy != "no" {
+            let told = self.told().await?;
+            let restart = told.unwrap_or_else(|| inspected["HostConfig"]["RestartPolicy"].to_string());
+            self.policy = Some(restart.clone());
+            parking::remember(app, store, Some(&Parked { container: container.clone(), restart }));
         }
         self.stop_one(container).await?;
         Ok(String::new())
@@ -181,6 +187,7 @@ impl Swap<'_> {
             }
         }
         engine.rename(self.candidate()?, name).await?;
+        parking::remember(self.executor.app, &*self.executor.ports.store, None);
         Ok(format!("it is called {name} now"))
     }
 
@@ -192,6 +199,7 @@ impl Swap<'_> {
             engine.set_restart_policy(container, &policy).await?;
         }
         self.name_image_of(container).await?;
+        parking::remember(self.executor.app, &*self.executor.ports.store, None);
         Ok(String::new())
     }
 
