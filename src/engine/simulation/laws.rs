@@ -136,10 +136,7 @@ impl World {
     /// 7: beside what serves there is at most the last one that failed, and that has ended for good.
     pub(super) fn no_orphans(&mut self, serving: &Made) {
         let others: Vec<Made> = self.containers.iter().filter(|made| made.id != serving.id).cloned().collect();
-        let others: Vec<Made> = others
-            .into_iter()
-            .filter(|made| serving_name(&made.name) == APP || made.label(label::APP).is_some())
-            .collect();
+        let others: Vec<Made> = others.into_iter().filter(|made| self.belongs(made)).collect();
         let failed = |made: &Made| made.name.contains(".failed-");
         if others.iter().filter(|made| failed(made)).count() > 1 {
             self.broke("7: more than one failed candidate is kept", serving);
@@ -151,6 +148,13 @@ impl World {
             if !failed(made) || !ended {
                 self.broke(&format!("7: {} is left over, policy {}", made.name, made.policy_name()), made);
             }
+        }
+    }
+
+    fn belongs(&self, made: &Made) -> bool {
+        match self.strategy {
+            Strategy::Proxy => made.label(label::APP) == Some(APP),
+            _ => serving_name(&made.name) == APP,
         }
     }
 

@@ -68,6 +68,10 @@ impl Act {
             }
             _ => world.touched = true,
         }
+        if let Self::Remove(index) | Self::Stop(index) | Self::Start(index) | Self::Rename(index) = self {
+            let id = chosen(world, *index);
+            world.hands.extend(id);
+        }
         match self {
             Self::Remove(index) => {
                 if let Some(id) = chosen(world, *index) {

@@ -16,7 +16,8 @@ use super::person::Act;
 use super::run::{Ended, live, meanwhile};
 use super::world::{APP, Crash, Sim};
 
-/// What happens in one run of the agent, in milliseconds after its start, and where it is killed.
+/// What happens in one run of the agent, in milliseconds after its start (before that: while it is dead), and where it
+/// is killed.
 type Run = (Vec<(i64, Act)>, Option<(usize, bool)>);
 
 fn outside() -> impl Strategy<Value = Act> {
@@ -43,7 +44,7 @@ fn person() -> impl Strategy<Value = Act> {
 }
 
 fn runs(act: impl Strategy<Value = Act>) -> impl Strategy<Value = Vec<Run>> {
-    let acts = proptest::collection::vec((0_i64..40_000, act), 0..5).prop_map(|mut acts| {
+    let acts = proptest::collection::vec((-10_000_i64..40_000, act), 0..5).prop_map(|mut acts| {
         acts.sort_by_key(|(at, _)| *at);
         acts
     });
@@ -68,6 +69,10 @@ fn lived(strategy: Swapping, seed: u64, runs: &[Run]) -> (Sim, Ended) {
             world.crash = crash.map(|(step, before)| if before { Crash::Before(step) } else { Crash::After(step) });
             world.trace.push(format!("--- run, to be killed at {crash:?}"));
         }
+        let (dead, acts): (Vec<_>, Vec<_>) = acts.into_iter().partition(|(at, _)| *at < TimeDelta::zero());
+        for (_, act) in dead {
+            meanwhile(&sim, |world| act.done(world));
+        }
         live(&sim, &app, &acts, TimeDelta::seconds(90));
     }
     {
@@ -80,6 +85,7 @@ fn lived(strategy: Swapping, seed: u64, runs: &[Run]) -> (Sim, Ended) {
 }
 
 fn judge(strategy: Swapping, sim: &Sim, ended: Ended) -> Result<(), TestCaseError> {
+    let policy = if strategy == Swapping::Proxy { "unless-stopped" } else { "always" };
     let broken = meanwhile(sim, |world| {
         let trace = world.trace.iter().rev().take(120).rev().cloned().collect::<Vec<_>>().join("\n  ");
         if ended != Ended::Rested {
@@ -92,6 +98,14 @@ fn judge(strategy: Swapping, sim: &Sim, ended: Ended) -> Result<(), TestCaseErro
             match &serving {
                 Some(serving) => {
                     world.no_orphans(serving);
+                    // Only what a person has stopped stays so, and only what a person has changed.
+                    if !serving.runs() && serving.started.is_some() && !world.hands.contains(&serving.id) {
+                        world.broken.push(format!("it does not run any more: {:?}\n  {trace}", world.all()));
+                    }
+                    let policies = world.trace.iter().any(|line| line.contains("*** Policy"));
+                    if !policies && serving.policy_name() != policy {
+                        world.broken.push(format!("its policy is lost: {:?}\n  {trace}", world.all()));
+                    }
                     // A person who makes a container in the middle of a swap gets what the tag names then.
                     let bad = !lasts(serving.nature) && serving.label(label::OWNER).is_some();
                     if serving.runs() && bad {
@@ -108,7 +122,6 @@ fn judge(strategy: Swapping, sim: &Sim, ended: Ended) -> Result<(), TestCaseErro
                 }
             }
         } else {
-            let policy = if strategy == Swapping::Proxy { "unless-stopped" } else { "always" };
             let expected = match &serving {
                 Some(serving) if !good && lasts(serving.nature) => serving.image.clone(),
                 _ => newest,

@@ -1,6 +1,6 @@
 //! What is there: images, containers, the proxy's table, the memory; and what happens by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use chrono::TimeDelta;
@@ -187,6 +187,8 @@ pub(super) struct World {
     pub(super) dead: bool,
     /// A person interfered: what serves may be what they made of it.
     pub(super) touched: bool,
+    /// Containers that a person laid hands on.
+    pub(super) hands: BTreeSet<ContainerId>,
     pub(super) trace: Vec<String>,
     pub(super) broken: Vec<String>,
     pub(super) changed: Option<Time>,
@@ -229,6 +231,7 @@ impl World {
             steps: 0,
             dead: false,
             touched: false,
+            hands: BTreeSet::new(),
             trace: Vec::new(),
             broken: Vec::new(),
             changed: None,
