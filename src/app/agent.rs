@@ -63,6 +63,8 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
     let metrics = Metrics::new();
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), "agent"]).set(1);
     let ports = ports(&config, &metrics)?;
+    #[cfg(debug_assertions)]
+    let ports = crate::engine::failpoint::around(ports);
     let settings = Settings { owner: config.state_dir.display().to_string(), parallel_swaps: config.parallel_swaps };
     let mut fleet = Fleet::start(ports, settings, config.apps.clone(), shutdown.clone());
     let doors = doors(&config, &fleet.handle(), &metrics, &mut passed, &shutdown)?;

@@ -17,6 +17,8 @@ mod condition;
 #[cfg(test)]
 pub(crate) mod detached;
 mod executor;
+#[cfg(debug_assertions)]
+pub mod failpoint;
 mod fleet;
 mod handle;
 mod journal;

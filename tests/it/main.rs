@@ -6,10 +6,12 @@
 
 mod adopted;
 mod broken;
+mod chaos;
 mod faults;
 mod fidelity;
 mod kills;
 mod layers;
+mod matrix;
 mod policy;
 mod proxy;
 mod registry;
