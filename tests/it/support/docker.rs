@@ -74,7 +74,7 @@ impl Docker {
         let args: Vec<String> = [
             ["--pdeathsig", "TERM", "sh", "-c", KEEPER, "keeper", &home, &bridge].as_slice(),
             &["dockerd", "-H", &host, "--data-root", &data, "--exec-root", &exec, "--pidfile", &pid],
-            &["--bridge", &bridge, "--iptables=false", "--ip-masq=false", "--userland-proxy=false"],
+            &["--bridge", &bridge, "--iptables=false", "--ip-masq=false"],
             &["--log-level", "warn"],
         ]
         .concat()
@@ -134,9 +134,26 @@ impl Docker {
         states
     }
 
+    /// Runs a client command that must succeed, and returns what it prints.
+    pub(crate) fn must(&self, args: &[&str]) -> String {
+        let output = self.cli(args);
+        assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// The inspect document of a container by its name.
+    pub(crate) fn named(&self, name: &str) -> Option<Value> {
+        let output = self.cli(&["container", "inspect", name]);
+        let documents: Vec<Value> = serde_json::from_slice(&output.stdout).ok()?;
+        documents.into_iter().next()
+    }
+
+    /// Removes an app's containers, and those of an adopted one by name.
     pub(crate) fn remove_all(&self, app: &str) {
-        for container in self.containers(app) {
-            self.cli(&["rm", "-f", container["Id"].as_str().unwrap_or_default()]);
+        let ids = self.containers(app).into_iter().filter_map(|c| Some(c["Id"].as_str()?.to_owned()));
+        let ids: Vec<String> = ids.chain([app.to_owned()]).collect();
+        for id in ids {
+            self.cli(&["rm", "-f", "-v", &id]);
         }
     }
 }
