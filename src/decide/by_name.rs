@@ -192,14 +192,19 @@ impl<'a> Roles<'a> {
         } else {
             steps.extend([park, Step::Start, Step::Gate]);
         }
-        steps.extend([Step::Take { old: Some(serving.id.clone()) }, Step::Arm]);
+        let follow = Step::Follow { container: serving.id.clone() };
+        steps.extend([Step::Take { old: Some(serving.id.clone()) }, Step::Arm, follow]);
         steps.push(Step::Retire { containers: vec![serving.id.clone()] });
         steps
     }
 
-    fn removal(containers: &[&Container]) -> [Step; 2] {
+    /// What is left to do about those that were replaced.
+    fn removal(containers: &[&Container]) -> Vec<Step> {
         let ids: Vec<ContainerId> = containers.iter().map(|c| c.id.clone()).collect();
-        [Step::Stop { containers: ids.clone() }, Step::Retire { containers: ids }]
+        let mut steps = vec![Step::Stop { containers: ids.clone() }];
+        steps.extend(ids.iter().map(|id| Step::Follow { container: id.clone() }));
+        steps.push(Step::Retire { containers: ids });
+        steps
     }
 
     /// The restart policy that a parked container had.

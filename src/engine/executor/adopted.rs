@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::decide::by_name::{next_name, previous_name};
 use crate::decide::container::sign;
-use crate::decide::derive::{Notice, Options, Sources, derive};
+use crate::decide::derive::{DaemonDefaults, Notice, Options, Sources, derive};
 use crate::model::{
     Container, ContainerId, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Tag, Version, label,
 };
@@ -48,7 +48,8 @@ impl Swap<'_> {
             Some((_, made)) => made["Config"]["Image"].as_str().unwrap_or_default().to_owned(),
             None => self.written(&followed),
         };
-        let options = Options { keep, image: Some(image), ..Options::default() };
+        let daemon = DaemonDefaults::from_info(&info.about);
+        let options = Options { keep, image: Some(image), daemon, peers: self.peers(&inspected).await? };
         let sources = Sources {
             container: &inspected,
             old_image: old_image.as_ref().map(|image| &image.raw),
@@ -184,6 +185,7 @@ impl Swap<'_> {
         if let Some(policy) = parked_policy(restart) {
             engine.set_restart_policy(container, &policy).await?;
         }
+        self.rejoin(container).await?;
         self.name_image_of(container).await?;
         Ok(String::new())
     }
