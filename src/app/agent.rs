@@ -63,7 +63,11 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
     let metrics = Metrics::new();
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), "agent"]).set(1);
     let ports = ports(&config, &metrics)?;
-    let settings = Settings { owner: config.state_dir.display().to_string(), parallel_swaps: config.parallel_swaps };
+    let settings = Settings {
+        owner: config.state_dir.display().to_string(),
+        parallel_swaps: config.parallel_swaps,
+        ties: Arc::default(),
+    };
     let mut fleet = Fleet::start(ports, settings, config.apps.clone(), shutdown.clone());
     let doors = doors(&config, &fleet.handle(), &metrics, &mut passed, &shutdown)?;
     let found = config.adopt.enabled.then(|| fleet.seek(adoption(&config)));

@@ -23,8 +23,11 @@ mod lookout;
 mod observer;
 mod reconciler;
 mod requests;
+mod ties;
 
 use std::sync::Arc;
+
+use tokio::sync::RwLock;
 
 use crate::metrics::Metrics;
 use crate::ports;
@@ -56,4 +59,7 @@ pub struct Settings {
     pub owner: String,
     /// Swaps that may be under way at once; a host has one disk and a few cores.
     pub parallel_swaps: usize,
+    /// Held alone by whoever swaps a container that lives in another's namespaces or lends its own: the swap of one
+    /// recreates the other.
+    pub ties: Arc<RwLock<()>>,
 }

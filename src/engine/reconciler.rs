@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::decide::reconcile::decide;
 use crate::decide::schedule::next_check;
 use crate::model::{
-    App, AppStatus, CheckResult, Decision, EventKind, Hold, Plan, PlanReason, SeenSource, Step, SwapId,
+    App, AppStatus, CheckResult, Decision, EventKind, Hold, Origin, Plan, PlanReason, SeenSource, Step, SwapId,
 };
 
 use super::bus::{Bus, is_swap};
@@ -21,6 +21,7 @@ use super::condition::{Condition, describe};
 use super::executor::{Ended, Executor};
 use super::handle::{Activation, Answer, Command, Hint, RequestError};
 use super::observer::{Seeing, TagView, chain, look};
+use super::ties::tie_up;
 use super::{Ports, Settings};
 
 /// A registry may announce a tag before it can be read (distribution does): look again so long after a webhook
@@ -249,6 +250,7 @@ impl Reconciler {
         mut reply: Option<Reply>,
     ) {
         let mut failed = false;
+        let mut tie = None;
         for round in 0..ROUNDS {
             let (decision, seeing) = match self.decide(forced && round == 0).await {
                 Ok(decided) => decided,
@@ -263,6 +265,12 @@ impl Reconciler {
             if failed {
                 self.condition.show(&self.parts, &self.tag, Some(&seeing), None);
                 return self.retry_later();
+            }
+            if tie.is_none() && self.parts.app.origin != Origin::Declared {
+                let Some(held) = tie_up(&self.parts, &plan).await else { return };
+                tie = Some(held);
+                // What was decided upon may have changed while we waited.
+                continue;
             }
             if is_swap(plan.reason)
                 && let Some(reply) = reply.take()

@@ -22,7 +22,7 @@ impl Swap<'_> {
     /// The container that takes the place of the one that serves, about to be created.
     pub(super) async fn announced_successor(&self, name: &str, info: &EngineInfo) -> Result<CreateContainer, Halt> {
         let (successor, notices) = self.successor(name, info).await?;
-        for notice in notices {
+        for notice in notices.into_iter().filter(bites) {
             self.executor.publish(EventKind::Noticed { swap: self.plan.swap.clone(), message: notice.to_string() });
         }
         self.name_image(&self.pulled().await?.id, self.plan.tag.as_ref()).await?;
@@ -228,8 +228,13 @@ impl Swap<'_> {
     }
 }
 
+/// Variables and labels change with every version; a person need not be told.
+fn bites(notice: &Notice) -> bool {
+    !matches!(notice, Notice::Follows { field, .. } if field.starts_with("Env.") || field.starts_with("Labels."))
+}
+
 /// The image that a container was made to follow.
-fn followed(inspected: &Value) -> &str {
+pub(super) fn followed(inspected: &Value) -> &str {
     let config = &inspected["Config"];
     config["Labels"][label::IMAGE].as_str().or_else(|| config["Image"].as_str()).unwrap_or_default()
 }

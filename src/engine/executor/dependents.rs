@@ -4,13 +4,14 @@
 //! inspect documents, on their own images. Each is `name.join-7` while it is made and `name.was-7` while it is to be
 //! removed, so that a crash in between is seen and finished; `name` is only given to a container that is complete.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::decide::by_name::serving_name;
+use crate::decide::by_name::{is_following, join_name, serving_name, was_name};
 use crate::decide::derive::{DaemonDefaults, Options, Peer, Sources, dependents, derive, namespace_joins};
-use crate::model::{ContainerId, FailureReason};
+use crate::model::{ContainerId, FailureReason, label};
 use crate::ports::CreateContainer;
 
+use super::adopted::followed;
 use super::{Halt, Stepped, Swap, chain};
 
 impl Swap<'_> {
@@ -24,7 +25,7 @@ impl Swap<'_> {
             let document = all.iter().find(|document| document["Id"].as_str() == Some(&id));
             let Some(document) = document else { continue };
             let name = bare(document);
-            if name.ends_with(&self.mark("was")) || name.ends_with(&self.mark("join")) {
+            if is_following(&name) {
                 continue;
             }
             self.make_again(document, &name).await?;
@@ -52,11 +53,12 @@ impl Swap<'_> {
             options: &options,
         };
         let derived = derive(&sources).map_err(|error| failed(chain(&error)))?;
-        let (join, was) = (format!("{name}{}", self.mark("join")), format!("{name}{}", self.mark("was")));
+        let (join, was) = (join_name(name, self.plan.generation), was_name(name, self.plan.generation));
         // Left behind by a run that was killed; it was never started.
         self.remove_named(&join).await?;
-        let networks = derived.networks;
-        let made = engine.create(&CreateContainer { name: join, body: derived.body, networks }).await?;
+        let (mut body, networks) = (derived.body, derived.networks);
+        remember_followed(old, &mut body);
+        let made = engine.create(&CreateContainer { name: join, body, networks }).await?;
         let runs = matches!(old["State"]["Status"].as_str(), Some("running" | "restarting" | "paused"));
         engine.stop(&id).await?;
         engine.rename(&id, &was).await?;
@@ -71,10 +73,13 @@ impl Swap<'_> {
     async fn finish_half_done(&self, documents: &[Value]) -> Result<(), Halt> {
         let engine = &self.executor.ports.engine;
         for was in documents {
-            let was_name = bare(was);
-            let Some(name) = was_name.strip_suffix(&self.mark("was")) else { continue };
+            let was_called = bare(was);
+            let name = serving_name(&was_called);
+            if was_called != was_name(name, self.plan.generation) {
+                continue;
+            }
             let find = |name: &str| documents.iter().find(|document| bare(document) == name);
-            let made = match (find(name), find(&format!("{name}{}", self.mark("join")))) {
+            let made = match (find(name), find(&join_name(name, self.plan.generation))) {
                 (Some(made), _) => id_of(made),
                 (None, Some(join)) => {
                     engine.rename(&id_of(join), name).await?;
@@ -120,15 +125,18 @@ impl Swap<'_> {
         for join in namespace_joins(inspected) {
             let Some(document) = self.executor.ports.engine.document(&join.container).await? else { continue };
             let mut peer = Peer::from_inspect(&document);
-            let name = peer.name.strip_suffix(&self.mark("was")).unwrap_or(&peer.name);
-            peer.reference = serving_name(name).to_owned();
+            peer.reference = serving_name(&peer.name).to_owned();
             peers.push(peer);
         }
         Ok(peers)
     }
+}
 
-    fn mark(&self, part: &str) -> String {
-        format!(".{part}-{}", self.plan.generation)
+/// One that is watched itself must not forget what it follows when its tag has moved on.
+fn remember_followed(old: &Value, body: &mut Value) {
+    let watched = old["Config"]["Labels"].get(label::ENABLE).is_some();
+    if watched && old["Config"]["Image"] != body["Image"] {
+        body["Labels"][label::IMAGE] = json!(followed(old));
     }
 }
 
