@@ -88,10 +88,13 @@ impl Fetch for HttpsFetch {
     }
 }
 
+/// What came of asking, and when.
+type Remembered = (Instant, Result<Bytes, Unfetched>);
+
 /// Fetches and remembers.
 pub(super) struct Library {
     fetch: Arc<dyn Fetch>,
-    documents: Mutex<BTreeMap<String, (Instant, Result<Bytes, Unfetched>)>>,
+    documents: Mutex<BTreeMap<String, Remembered>>,
     slots: Semaphore,
 }
 

@@ -108,6 +108,8 @@ pub struct Subject {
     pub tag: Tag,
     /// What the tag points to now.
     pub digest: Digest,
+    /// The id of the delivery, for senders that have one.
+    pub id: String,
 }
 
 /// A delivery as its sender makes it.

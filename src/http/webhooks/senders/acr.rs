@@ -41,9 +41,9 @@ fn read(receiver: &HookReceiver, _: &HeaderMap, body: &[u8]) -> Result<Reading, 
 }
 
 fn sample(subject: &Subject) -> Sample {
-    let Subject { repository, tag, digest } = subject;
+    let Subject { repository, tag, digest, .. } = subject;
     Sample::json(&json!({
-        "id": "tagboat-hook-test", "action": "push",
+        "id": subject.id, "action": "push",
         "target": {"repository": repository.path(), "tag": tag, "digest": digest},
         "request": {"host": repository.registry(), "method": "PUT"},
     }))

@@ -38,7 +38,7 @@ fn read(receiver: &HookReceiver, _: &HeaderMap, body: &[u8]) -> Result<Reading, 
 }
 
 fn sample(subject: &Subject) -> Sample {
-    let Subject { repository, tag, digest } = subject;
+    let Subject { repository, tag, digest, .. } = subject;
     let region = repository.registry().split('.').nth(1).unwrap_or_default();
     Sample::json(&json!({
         "push_data": {"tag": tag, "digest": digest, "pushed_at": "2024-01-01 00:00:00"},

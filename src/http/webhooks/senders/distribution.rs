@@ -51,9 +51,9 @@ pub(in crate::http::webhooks) fn read(receiver: &HookReceiver, _: &HeaderMap, bo
 }
 
 pub(in crate::http::webhooks) fn sample(subject: &Subject) -> Sample {
-    let Subject { repository, tag, digest } = subject;
+    let Subject { repository, tag, digest, .. } = subject;
     let event = json!({
-        "id": "tagboat-hook-test", "action": "push",
+        "id": subject.id, "action": "push",
         "target": {
             "mediaType": "application/vnd.oci.image.index.v1+json", "digest": digest,
             "repository": repository.path(), "tag": tag,

@@ -55,12 +55,12 @@ pub(super) fn read_event(receiver: &HookReceiver, event: &Value, id: Option<Stri
 }
 
 pub(super) fn event(subject: &Subject) -> Value {
-    let Subject { repository, tag, digest } = subject;
+    let Subject { repository, tag, digest, .. } = subject;
     let mut parts = repository.registry().split('.');
     let account = parts.next().unwrap_or_default();
     let region = parts.nth(2).unwrap_or_default();
     json!({
-        "version": "0", "id": "tagboat-hook-test", "detail-type": "ECR Image Action", "source": "aws.ecr",
+        "version": "0", "id": subject.id, "detail-type": "ECR Image Action", "source": "aws.ecr",
         "account": account, "region": region, "resources": [],
         "detail": {
             "result": "SUCCESS", "action-type": "PUSH", "repository-name": repository.path(), "image-tag": tag,

@@ -67,9 +67,9 @@ pub(in crate::http::webhooks) fn validation(body: &[u8]) -> Option<Value> {
 }
 
 fn sample(subject: &Subject) -> Sample {
-    let Subject { repository, tag, digest } = subject;
+    let Subject { repository, tag, digest, .. } = subject;
     Sample::json(&json!([{
-        "id": "tagboat-hook-test", "eventType": "Microsoft.ContainerRegistry.ImagePushed",
+        "id": subject.id, "eventType": "Microsoft.ContainerRegistry.ImagePushed",
         "subject": format!("{}:{tag}", repository.path()), "dataVersion": "1.0",
         "data": {
             "action": "push", "target": {"repository": repository.path(), "tag": tag, "digest": digest},

@@ -116,6 +116,6 @@ fn locate<'a>(receiver: &HookReceiver, host: Option<&str>, path: &'a str) -> (Op
 }
 
 pub(in crate::http::webhooks) fn sample(subject: &Subject) -> Sample {
-    let Subject { repository, tag, digest } = subject;
+    let Subject { repository, tag, digest, .. } = subject;
     Sample::json(&json!({"image": format!("{repository}:{tag}"), "digest": digest}))
 }

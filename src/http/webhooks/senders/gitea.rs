@@ -68,5 +68,5 @@ fn sample(subject: &Subject) -> Sample {
     });
     Sample::json(&json!({"action": "created", "package": package}))
         .with("x-gitea-event", "package")
-        .with("x-gitea-delivery", "00000000-0000-0000-0000-000000000000")
+        .with("x-gitea-delivery", &*subject.id)
 }

@@ -79,7 +79,7 @@ fn place(package: &Value) -> Option<(String, String)> {
 }
 
 fn sample(subject: &Subject) -> Sample {
-    let Subject { repository, tag, digest } = subject;
+    let Subject { repository, tag, digest, .. } = subject;
     let version = json!({
         "version": digest, "package_url": format!("{repository}:{tag}"),
         "container_metadata": {"tag": {"name": tag, "digest": digest}},
@@ -87,5 +87,5 @@ fn sample(subject: &Subject) -> Sample {
     let package = json!({"package_type": "CONTAINER", "ecosystem": "CONTAINER", "package_version": version});
     Sample::json(&json!({"action": "published", "package": package}))
         .with("x-github-event", "package")
-        .with("x-github-delivery", "00000000-0000-0000-0000-000000000000")
+        .with("x-github-delivery", &*subject.id)
 }

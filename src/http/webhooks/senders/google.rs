@@ -59,12 +59,12 @@ fn unwrapped(message: &Value) -> Option<Value> {
 }
 
 fn sample(subject: &Subject) -> Sample {
-    let Subject { repository, tag, digest } = subject;
+    let Subject { repository, tag, digest, .. } = subject;
     let message = json!({
         "action": "INSERT", "digest": format!("{repository}@{digest}"), "tag": format!("{repository}:{tag}"),
     });
     let data = STANDARD.encode(message.to_string());
     Sample::json(&json!({
-        "message": {"data": data, "messageId": "tagboat-hook-test"}, "subscription": "projects/p/subscriptions/s",
+        "message": {"data": data, "messageId": subject.id}, "subscription": "projects/p/subscriptions/s",
     }))
 }

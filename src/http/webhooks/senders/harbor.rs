@@ -50,7 +50,7 @@ fn read(receiver: &HookReceiver, _: &HeaderMap, body: &[u8]) -> Result<Reading, 
 }
 
 fn sample(subject: &Subject) -> Sample {
-    let Subject { repository, tag, digest } = subject;
+    let Subject { repository, tag, digest, .. } = subject;
     let resource = json!({"digest": digest, "tag": tag, "resource_url": format!("{repository}:{tag}")});
     let data = json!({"resources": [resource], "repository": {"repo_full_name": repository.path()}});
     Sample::json(&json!({"type": "PUSH_ARTIFACT", "operator": "tagboat", "event_data": data}))

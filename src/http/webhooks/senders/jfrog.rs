@@ -59,7 +59,7 @@ fn read(receiver: &HookReceiver, _: &HeaderMap, body: &[u8]) -> Result<Reading, 
 }
 
 fn sample(subject: &Subject) -> Sample {
-    let Subject { repository, tag, digest } = subject;
+    let Subject { repository, tag, digest, .. } = subject;
     let (key, image) = repository.path().split_once('/').unwrap_or(("docker-local", repository.path()));
     Sample::json(&json!({
         "domain": "docker", "event_type": "pushed", "subscription_key": "tagboat",

@@ -41,7 +41,7 @@ fn read(receiver: &HookReceiver, _: &HeaderMap, body: &[u8]) -> Result<Reading, 
 }
 
 fn sample(subject: &Subject) -> Sample {
-    let Subject { repository, tag, digest } = subject;
+    let Subject { repository, tag, digest, .. } = subject;
     let (namespace, name) = repository.path().split_once('/').unwrap_or(("library", repository.path()));
     let contents = json!({"namespace": namespace, "repository": name, "tag": tag, "digest": digest});
     Sample::json(&json!({"type": "TAG_PUSH", "contents": contents}))

@@ -61,5 +61,5 @@ fn sample(subject: &Subject) -> Sample {
     });
     Sample::json(&json!({"repositoryName": "docker-hosted", "action": "UPDATED", "component": component}))
         .with("x-nexus-webhook-id", "rm:repository:component")
-        .with("x-nexus-webhook-delivery", "00000000-0000-0000-0000-000000000000")
+        .with("x-nexus-webhook-delivery", &*subject.id)
 }

@@ -45,7 +45,7 @@ fn read(receiver: &HookReceiver, _: &HeaderMap, body: &[u8]) -> Result<Reading, 
 
 fn sample(subject: &Subject) -> Sample {
     Sample::json(&json!({
-        "Type": "Notification", "MessageId": "tagboat-hook-test", "Message": ecr::event(subject).to_string(),
+        "Type": "Notification", "MessageId": subject.id, "Message": ecr::event(subject).to_string(),
     }))
     .with("content-type", "text/plain; charset=UTF-8")
 }

@@ -54,11 +54,11 @@ fn read(receiver: &HookReceiver, headers: &HeaderMap, body: &[u8]) -> Result<Rea
 }
 
 fn sample(subject: &Subject) -> Sample {
-    let Subject { repository, tag, digest } = subject;
+    let Subject { repository, tag, digest, .. } = subject;
     let media = "application/vnd.oci.image.index.v1+json";
     Sample::json(&json!({"name": repository.path(), "reference": tag, "digest": digest, "mediaType": media}))
         .with("ce-specversion", "1.0")
-        .with("ce-id", "tagboat-hook-test")
+        .with("ce-id", &*subject.id)
         .with("ce-source", "zotregistry.dev")
         .with("ce-type", "zotregistry.image.updated")
 }

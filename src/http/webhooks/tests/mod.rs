@@ -79,7 +79,12 @@ fn subject(sender: Sender) -> Subject {
         Sender::Alibaba => "registry.cn-hangzhou.aliyuncs.com/acme/shop",
         _ => "registry.example.com/acme/shop",
     };
-    Subject { repository: repository.parse().unwrap(), tag: "latest".parse().unwrap(), digest: digest('c') }
+    Subject {
+        repository: repository.parse().unwrap(),
+        tag: "latest".parse().unwrap(),
+        digest: digest('c'),
+        id: "d-1".into(),
+    }
 }
 
 /// A receiver to which this sender's sample means its subject.
@@ -87,5 +92,17 @@ fn fitting(sender: Sender) -> HookReceiver {
     match sender.names_registry() {
         true => receiver(sender),
         false => at(sender, "registry.example.com"),
+    }
+}
+
+#[test]
+fn the_documentation_has_a_row_for_every_sender_with_its_proofs() {
+    let document = include_str!("../../../../docs/WEBHOOKS.md");
+    for sender in Sender::ALL {
+        let proofs = sender.proofs().iter().map(|proof| format!("`{}`", proof.label())).collect::<Vec<_>>().join(", ");
+        let row = document.lines().find(|line| line.starts_with(&format!("| `{}` |", sender.label())));
+        assert!(row.is_some_and(|row| row.contains(&format!("| {proofs} |"))), "{}: {proofs}: {row:?}", sender.label());
+        let named = sender.names_registry() || row.is_some_and(|row| row.contains("`default_host`"));
+        assert!(named, "{}", sender.label());
     }
 }
