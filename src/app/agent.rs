@@ -162,7 +162,7 @@ fn webhooks<'a>(
         source: Box::new(error),
     })?;
     let (store, receivers) = (Arc::clone(store), hooks.receivers.clone());
-    let built = webhooks::build(receivers, handle.clone(), store, Arc::new(fetch), metrics.clone());
+    let built = webhooks::build(receivers, handle.hinter(), store, Arc::new(fetch), metrics.clone());
     let (state, worker) = built
         .map_err(|(id, error)| Error::System { operation: format!("use receiver {id}"), source: Box::new(error) })?;
     Ok((&hooks.listen, state, worker))

@@ -403,7 +403,7 @@ hooks:
         let receivers = Config::load(&file).unwrap().hooks.unwrap().receivers;
         let world = Arc::new(World::default());
         let engine = engine(&world);
-        let (handle, fetch) = (engine.handle.clone(), Arc::new(NoNet));
+        let (handle, fetch) = (engine.handle.hinter(), Arc::new(NoNet));
         let (state, worker) = webhooks::build(receivers, handle, store(&world), fetch, Metrics::new()).unwrap();
         let stop = CancellationToken::new();
         let api = ApiState::new(engine.handle.clone(), Access::Full, stop.clone()).with_hooks(Some(state.board()));

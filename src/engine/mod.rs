@@ -16,6 +16,7 @@ pub(crate) mod detached;
 mod executor;
 mod fleet;
 mod handle;
+mod hinter;
 mod journal;
 mod lookout;
 mod observer;
@@ -30,6 +31,7 @@ use crate::ports;
 pub use bus::explain;
 pub use fleet::Fleet;
 pub use handle::{Answer, DeployRequest, Handle, Hint, RequestError, RollbackTo};
+pub use hinter::Hinter;
 
 /// What the engine acts through.
 #[derive(Clone)]

@@ -15,7 +15,7 @@ use super::fetch::{Fetch, Library};
 use super::pending::{Look, Pending};
 use super::receive::{Entry, HooksState};
 use super::receiver::HookReceiver;
-use crate::engine::{Handle, Hint};
+use crate::engine::{Hint, Hinter};
 use crate::http::EmptySecret;
 use crate::metrics::Metrics;
 use crate::model::{Event, EventKind};
@@ -31,7 +31,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// Acts on deliveries; to be run as one task.
 pub struct HookWorker {
     queue: mpsc::Receiver<Vec<Hint>>,
-    handle: Handle,
+    engine: Hinter,
     pending: Arc<Pending>,
     debounce: Debounce,
 }
@@ -43,7 +43,7 @@ pub struct HookWorker {
 /// The id of a receiver whose secret is empty.
 pub fn build(
     receivers: Vec<HookReceiver>,
-    handle: Handle,
+    engine: Hinter,
     store: Arc<dyn Store>,
     fetch: Arc<dyn Fetch>,
     metrics: Metrics,
@@ -63,20 +63,20 @@ pub fn build(
         library: Arc::new(Library::new(fetch)),
         pending: Arc::clone(&pending),
         recent: Arc::default(),
-        handle: handle.clone(),
+        engine: engine.clone(),
         board,
     };
-    Ok((state, HookWorker { queue, handle, pending, debounce: Debounce::default() }))
+    Ok((state, HookWorker { queue, engine, pending, debounce: Debounce::default() }))
 }
 
 impl HookWorker {
     /// Acts on deliveries until `shutdown`; first on those that an earlier run had answered and not yet acted on. What
     /// waits at the end is left to the next run in the same way.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut events = self.handle.subscribe();
+        let mut events = self.engine.subscribe();
         for hint in self.pending.recall(Utc::now()) {
             tracing::info!(repository = %hint.repository, "a push that was announced before the start is looked at");
-            self.handle.hint(&hint);
+            self.engine.hint(&hint);
         }
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -104,14 +104,14 @@ impl HookWorker {
         let now = Instant::now();
         for hint in hints {
             if let Some(hint) = self.debounce.offer(hint, now) {
-                self.handle.hint(&hint);
+                self.engine.hint(&hint);
             }
         }
     }
 
     fn act_on_due(&mut self) {
         for hint in self.debounce.due(Instant::now()) {
-            self.handle.hint(&hint);
+            self.engine.hint(&hint);
         }
     }
 
@@ -119,7 +119,7 @@ impl HookWorker {
     async fn happened(&self, event: &Event) {
         let EventKind::Checked { result, digest, .. } = &event.kind else { return };
         let look = Look { app: &event.app, at: event.at, changed: result == "changed", digest: digest.as_ref() };
-        let concerns = |hint: &Hint| self.handle.concerned(hint).contains(look.app);
+        let concerns = |hint: &Hint| self.engine.concerned(hint).contains(look.app);
         if self.pending.looked(&look, concerns) {
             self.pending.write().await;
         }
@@ -131,9 +131,9 @@ impl HookWorker {
             return;
         }
         let looked = |hint: &Hint, since| {
-            let apps = self.handle.concerned(hint);
-            let looks = apps.iter().filter_map(|app| self.handle.status(app.as_str()).ok()?.last_check);
-            looks.filter(|(at, _)| *at >= since).count() == apps.len()
+            let apps = self.engine.concerned(hint);
+            let looks = apps.iter().filter_map(|app| self.engine.last_look(app));
+            looks.filter(|at| *at >= since).count() == apps.len()
         };
         if self.pending.sweep(Utc::now(), looked) {
             self.pending.write().await;

@@ -22,7 +22,7 @@ use super::recent::Recent;
 use super::sender::Sender;
 use super::senders::eventgrid;
 use super::sns_proof;
-use crate::engine::{Handle, Hint};
+use crate::engine::{Hint, Hinter};
 use crate::http::{Problem, ProblemKind, body};
 
 /// The largest delivery of a known sender is some tens of kilobytes.
@@ -49,7 +49,7 @@ pub struct HooksState {
     pub(super) library: Arc<Library>,
     pub(super) pending: Arc<Pending>,
     pub(super) recent: Arc<Mutex<Recent>>,
-    pub(super) handle: Handle,
+    pub(super) engine: Hinter,
     pub(super) board: HookBoard,
 }
 
@@ -229,7 +229,7 @@ async fn pushed(
     if id.as_ref().is_some_and(|id| recent().has(&receiver.id, id, Instant::now())) {
         return Ok(Answer::taken(Outcome::Duplicate, images, false));
     }
-    hints.retain(|hint| !state.handle.concerned(hint).is_empty());
+    hints.retain(|hint| !state.engine.concerned(hint).is_empty());
     if hints.is_empty() {
         let detail = format!("no app follows what was pushed: {images}");
         return Ok(Answer::taken(Outcome::Ignored, detail, true));

@@ -41,7 +41,7 @@ impl Door {
         let shop = App { image: image.parse().unwrap(), ..app("shop") };
         let engine = engine_of(world, vec![(shop, status("shop"))]);
         let (metrics, net) = (Metrics::new(), Arc::new(Net::default()));
-        let (handle, fetch) = (engine.handle.clone(), Arc::clone(&net));
+        let (handle, fetch) = (engine.handle.hinter(), Arc::clone(&net));
         let (state, worker) = build(vec![receiver], handle, store(world), fetch, metrics.clone()).unwrap();
         let (board, shutdown) = (state.board(), CancellationToken::new());
         let mut server = Served::new(hooks_router(state), shutdown.clone()).await;
