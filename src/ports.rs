@@ -151,15 +151,16 @@ pub struct CreateContainer {
     pub name: String,
     /// `POST /containers/create`, as is.
     pub body: serde_json::Value,
-    /// Networks to be connected before the start, where the create call takes only one.
-    pub networks: Vec<String>,
+    /// Networks to be connected in this order before the start, where the create call takes only one, each with its
+    /// endpoint's configuration (`EndpointSettings`; `{}` when nothing is asked for).
+    pub networks: Vec<(String, serde_json::Value)>,
 }
 
-/// Something happened to a container that is ours.
+/// Something happened to a container that is ours, or that a person has labelled to be adopted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineEvent {
-    /// Its app, by label.
-    pub app: AppName,
+    /// Its app, by our label; `None` when a person made it.
+    pub app: Option<AppName>,
     /// It.
     pub container: ContainerId,
     /// The engine's word: `start`, `die`, `health_status: unhealthy`, `destroy`, …
@@ -175,7 +176,14 @@ pub trait Engine: Send + Sync + 'static {
     /// Every container of ours, in any state, inspected; of one app or of all.
     async fn containers(&self, app: Option<&AppName>) -> Result<Vec<Container>, EngineError>;
 
-    /// One container, with its whole inspect document.
+    /// The containers that are or were called `name` while they served: it, its candidates, its predecessors and those
+    /// that failed (`decide::by_name`), as far as they are ours or a person has labelled them to be adopted.
+    async fn family(&self, name: &str) -> Result<Vec<Container>, EngineError>;
+
+    /// The inspect documents of the containers that may be adopted: those labelled so, or every one.
+    async fn adoptable(&self, every: bool) -> Result<Vec<serde_json::Value>, EngineError>;
+
+    /// One container, with its whole inspect document. Of one that a person made, the digest is that of its image.
     async fn inspect(&self, id: &ContainerId) -> Result<(Container, serde_json::Value), EngineError>;
 
     /// An image by any reference or id; `None` when the engine does not have it.

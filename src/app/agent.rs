@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
 use crate::docker::Docker;
-use crate::engine::{Fleet, Handle, Ports, Settings};
+use crate::engine::{Adoption, Fleet, Found, Handle, Ports, Settings};
 use crate::http::webhooks::{self, HookWorker, HooksState, HttpsFetch};
 use crate::http::{self, Access, ApiState, MetricsState};
 use crate::listeners;
@@ -59,7 +60,8 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
     let settings = Settings { owner: config.state_dir.display().to_string(), parallel_swaps: config.parallel_swaps };
     let mut fleet = Fleet::start(ports, settings, config.apps.clone(), shutdown.clone());
     let doors = doors(&config, &fleet.handle(), &store, &metrics, &mut passed, &shutdown)?;
-    let ended = attend(path, &config, &mut fleet).await?;
+    let found = config.adopt.enabled.then(|| fleet.seek(adoption(&config)));
+    let ended = attend(path, &config, &mut fleet, found).await?;
     tracing::info!("agent ends at the next safe point");
     shutdown.cancel();
     fleet.join().await;
@@ -69,6 +71,24 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
         }
     }
     Ok(ended)
+}
+
+fn adoption(config: &Config) -> Adoption {
+    let mut adopt = config.adopt.clone();
+    adopt.own = own_container();
+    Adoption {
+        every: adopt.every,
+        scope: adopt.scope.clone(),
+        owner: config.state_dir.display().to_string(),
+        read: Arc::new(move |inspected, name| adopt.read(inspected, name)),
+    }
+}
+
+/// The id of the container that we run in, if we do: the engine mounts files from its directory.
+fn own_container() -> Option<String> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let (_, rest) = mounts.split_once("/containers/")?;
+    rest.get(..64).filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit())).map(str::to_owned)
 }
 
 /// One agent a state directory: two would undo each other's work.
@@ -179,7 +199,12 @@ fn tcp(passed: &mut Vec<(String, TcpListener)>, name: &str, address: &ListenAddr
 }
 
 /// Waits for signals: SIGHUP takes over new apps, SIGTERM and SIGINT end.
-async fn attend(path: &Path, config: &Config, fleet: &mut Fleet) -> Result<Ended, Error> {
+async fn attend(
+    path: &Path,
+    config: &Config,
+    fleet: &mut Fleet,
+    mut found: Option<watch::Receiver<Found>>,
+) -> Result<Ended, Error> {
     let mut term = signal(SignalKind::terminate()).map_err(system("receive SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("receive SIGINT"))?;
     let mut hangup = signal(SignalKind::hangup()).map_err(system("receive SIGHUP"))?;
@@ -187,7 +212,15 @@ async fn attend(path: &Path, config: &Config, fleet: &mut Fleet) -> Result<Ended
     let supervised = std::env::var_os("TAGBOAT_LIFELINE").is_some();
     let mut orphaned = std::pin::pin!(orphaned());
     loop {
+        let news = async {
+            let Some(found) = &mut found else { return std::future::pending().await };
+            match found.changed().await {
+                Ok(()) => found.borrow_and_update().clone(),
+                Err(_) => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            found = news => fleet.adopt(found).await,
             _ = term.recv() => return Ok(Ended::Stopped),
             _ = interrupt.recv() => if !supervised { return Ok(Ended::Stopped) },
             () = &mut orphaned => return Ok(Ended::Stopped),

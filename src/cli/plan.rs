@@ -56,13 +56,16 @@ fn describe(step: &Step) -> String {
         Step::Pull => "fetch the image by its digest, unless the host has it".to_owned(),
         Step::Create => "create the candidate beside what serves".to_owned(),
         Step::Compare => "compare the candidate with what was intended".to_owned(),
+        Step::Park { container } => format!("stop {} to make room; it is kept", container.short()),
         Step::Start => "start the candidate".to_owned(),
         Step::Gate => "wait until the candidate has proved that it can serve".to_owned(),
         Step::Arm => "set the candidate's restart policy".to_owned(),
+        Step::Take { .. } => "give the candidate the name of what serves".to_owned(),
         Step::Switch { expect } => format!("move the traffic, if nobody else has since revision {expect}"),
         Step::Bake { .. } => "watch the new version; the old one stays warm".to_owned(),
         Step::Drain { containers } => format!("let the requests on {} end", named(containers)),
         Step::Stop { containers } => format!("stop {}", named(containers)),
         Step::Retire { containers } => format!("remove {}", named(containers)),
+        Step::Restore { container, .. } => format!("start {} again", container.short()),
     }
 }

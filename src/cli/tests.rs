@@ -324,6 +324,8 @@ async fn waiting_shows_the_stages_and_ends_as_the_deployment_does() {
                     reason: PlanReason::TagMoved,
                     digest: digest('b'),
                     millis: 7_000,
+                    strategy: Strategy::Proxy,
+                    gap_millis: 0,
                 },
             );
         };
@@ -367,7 +369,17 @@ async fn a_queued_request_is_followed_once_its_swap_begins_or_turns_out_to_be_ne
             "shop",
             EventKind::SwapStarted { swap: swap.clone(), reason, digest: digest('a'), generation: Generation(7) },
         );
-        agent.emit("shop", EventKind::SwapSucceeded { swap, reason, digest: digest('a'), millis: 7_000 });
+        agent.emit(
+            "shop",
+            EventKind::SwapSucceeded {
+                swap,
+                reason,
+                digest: digest('a'),
+                millis: 7_000,
+                strategy: Strategy::Proxy,
+                gap_millis: 0,
+            },
+        );
     };
     let ((text, ended), ()) = tokio::join!(agent.run("deploy shop --wait --force"), happens);
     assert_eq!(ended.unwrap(), Exit::Done);

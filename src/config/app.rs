@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::decide::schedule::parse_cron;
 use crate::model::{
-    App, AppName, ContainerSpec, Env, Follow, HealthcheckSpec, ImageRef, ListenAddr, LogSpec, Probe, Route, Schedule,
-    SwapTiming, Ulimit, Version,
+    App, AppName, ContainerSpec, Env, Follow, HealthcheckSpec, ImageRef, ListenAddr, LogSpec, Origin, Probe, Route,
+    Schedule, Strategy, SwapTiming, Ulimit, Version,
 };
 
 use super::errors::Report;
@@ -47,9 +47,12 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         name: app_name?,
         image: image.repository,
         follow,
+        origin: Origin::Declared,
+        strategy: Strategy::Proxy,
+        strategy_reason: "requests reach it through the proxy".to_owned(),
         schedule: schedule?,
         routes,
-        port,
+        port: Some(port),
         container,
         probe,
         timing: timing?,

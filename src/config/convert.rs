@@ -9,9 +9,9 @@ use crate::model::{App, ListenAddr, Route};
 
 use super::app::app;
 use super::errors::Report;
-use super::file::{File, RegistryFile};
+use super::file::{AdoptFile, DefaultsFile, File, RegistryFile};
 use super::hooks::hooks;
-use super::{Api, Config, Docker, Log, Registry};
+use super::{Adopt, Api, Config, Docker, Log, Registry};
 
 /// Takes a file that fits the schema.
 pub(super) fn convert(file: File, fingerprint: String, report: &mut Report) -> Option<Config> {
@@ -43,8 +43,19 @@ pub(super) fn convert(file: File, fingerprint: String, report: &mut Report) -> O
         log: Log { json, level },
         registries,
         parallel_swaps: file.parallel_swaps.unwrap_or(1) as usize,
+        adopt: adopt(file.adopt.unwrap_or_default(), defaults),
         fingerprint,
     })
+}
+
+fn adopt(file: AdoptFile, defaults: DefaultsFile) -> Adopt {
+    Adopt {
+        enabled: file.enabled.unwrap_or_default(),
+        every: file.watch_all.unwrap_or_default(),
+        scope: file.scope.unwrap_or_default(),
+        own: None,
+        defaults,
+    }
 }
 
 /// Two apps at the same address would each get some other's requests.

@@ -34,6 +34,20 @@ pub(super) struct File {
     /// Swaps that may be under way at once.
     #[schemars(range(min = 1, max = 64))]
     pub(super) parallel_swaps: Option<u32>,
+    /// Containers that no file declares.
+    pub(super) adopt: Option<AdoptFile>,
+}
+
+/// Containers that no file declares.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AdoptFile {
+    /// Whether there are any.
+    pub(super) enabled: Option<bool>,
+    /// Every container, unless it has the label `tagboat.enable=false`.
+    pub(super) watch_all: Option<bool>,
+    /// Only containers with this `tagboat.scope`.
+    pub(super) scope: Option<String>,
 }
 
 /// The container engine.
@@ -47,7 +61,7 @@ pub(super) struct DockerFile {
 }
 
 /// What holds for every app that does not say otherwise.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DefaultsFile {
     /// Time between two looks at the registry.
@@ -253,7 +267,7 @@ pub(super) struct HealthFile {
 }
 
 /// The times of a swap.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SwapFile {
     /// Between two probes.

@@ -9,6 +9,7 @@ mod convert;
 mod errors;
 mod file;
 mod hooks;
+mod labels;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -55,6 +56,8 @@ pub struct Config {
     /// Swaps at once.
     pub parallel_swaps: usize,
     /// Changes when anything but the apps has changed; a running agent takes over new apps, and starts anew for the
+    /// Containers that no file declares.
+    pub adopt: Adopt,
     /// rest.
     pub fingerprint: String,
 }
@@ -66,6 +69,20 @@ pub struct Docker {
     pub host: Option<String>,
     /// Certificates for TLS.
     pub cert_path: Option<PathBuf>,
+}
+
+/// Which containers are adopted.
+#[derive(Debug, Clone)]
+pub struct Adopt {
+    /// Whether any are.
+    pub enabled: bool,
+    /// All but those whose label says no.
+    pub every: bool,
+    /// Only those with this scope; empty: only those without one.
+    pub scope: String,
+    /// The id of the container that tagboat itself runs in.
+    pub own: Option<String>,
+    defaults: file::DefaultsFile,
 }
 
 /// The API.

@@ -24,7 +24,7 @@ fn errors(text: &str) -> String {
 fn three_lines_are_enough() {
     let config = parse("apps:\n  shop: {image: ghcr.io/acme/shop, listen: \":80\"}\n").unwrap();
     let app = &config.apps[0];
-    assert_eq!((app.name.as_str(), app.port, app.keep), ("shop", 8080, 3));
+    assert_eq!((app.name.as_str(), app.port, app.keep), ("shop", Some(8080), 3));
     assert_eq!(app.follow, Follow::Tag("latest".parse().unwrap()));
     assert_eq!(app.schedule, Schedule::Every(Duration::from_secs(60)));
     assert_eq!(app.timing.bake, Duration::from_secs(10));

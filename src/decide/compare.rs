@@ -157,6 +157,7 @@ mod tests {
             replaces: None,
             digest,
             spec: "spec".into(),
+            restart: None,
         };
         create_body(&shop, &image, &owned, "me", (1, 41))
     }

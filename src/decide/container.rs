@@ -2,8 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{App, ContainerSpec, Digest, Generation, HealthcheckSpec, ImageRef, Owned, RestartPolicy, label};
+use crate::model::{
+    App, ContainerSpec, Digest, Generation, HealthcheckSpec, ImageRef, Origin, Owned, RestartPolicy, label,
+};
 
+use super::by_name;
 use super::reconcile::FAILED;
 
 /// The first API version whose create call takes several networks at once (Docker 25).
@@ -16,12 +19,19 @@ pub fn container_name(app: &App, generation: Generation) -> String {
 
 /// The name of a candidate that failed: `shop.failed-7`.
 pub fn failed_name(app: &App, generation: Generation) -> String {
-    format!("{}{FAILED}{generation}", app.name)
+    match &app.origin {
+        Origin::Declared => format!("{}{FAILED}{generation}", app.name),
+        Origin::Adopted { container } => by_name::failed_name(container, generation),
+    }
 }
 
-/// The networks that have to be connected after the create call, before the start: from API 1.44 on none.
-pub fn further_networks(app: &App, api: (u32, u32)) -> Vec<String> {
-    if api >= SEVERAL_NETWORKS { Vec::new() } else { app.container.networks.iter().skip(1).cloned().collect() }
+/// The networks that have to be connected after the create call, before the start, each with its endpoint's
+/// configuration: from API 1.44 on none.
+pub fn further_networks(app: &App, api: (u32, u32)) -> Vec<(String, Value)> {
+    if api >= SEVERAL_NETWORKS {
+        return Vec::new();
+    }
+    app.container.networks.iter().skip(1).map(|name| (name.clone(), json!({}))).collect()
 }
 
 /// The restart policy as the API takes it.
@@ -48,17 +58,7 @@ pub fn spec_hash(app: &App) -> String {
 pub fn create_body(app: &App, image: &ImageRef, owned: &Owned, owner: &str, api: (u32, u32)) -> Value {
     let mut body = body(app);
     body.insert("Image".to_owned(), json!(image.to_string()));
-    if let Some(labels) = body.get_mut("Labels").and_then(Value::as_object_mut) {
-        labels.insert(label::APP.to_owned(), json!(owned.app));
-        labels.insert(label::GENERATION.to_owned(), json!(owned.generation.to_string()));
-        labels.insert(label::SWAP.to_owned(), json!(owned.swap));
-        labels.insert(label::DIGEST.to_owned(), json!(owned.digest));
-        labels.insert(label::SPEC.to_owned(), json!(owned.spec));
-        labels.insert(label::OWNER.to_owned(), json!(owner));
-        if let Some(replaces) = &owned.replaces {
-            labels.insert(label::REPLACES.to_owned(), json!(replaces));
-        }
-    }
+    sign(&mut body, owned, owner);
     let first = if api >= SEVERAL_NETWORKS { usize::MAX } else { 1 };
     let endpoints: Map<String, Value> =
         app.container.networks.iter().take(first).map(|name| (name.clone(), json!({}))).collect();
@@ -66,6 +66,31 @@ pub fn create_body(app: &App, image: &ImageRef, owned: &Owned, owner: &str, api:
         body.insert("NetworkingConfig".to_owned(), json!({"EndpointsConfig": endpoints}));
     }
     Value::Object(body)
+}
+
+/// Writes our labels into a create body, in the place of those of an earlier version.
+pub fn sign(body: &mut Map<String, Value>, owned: &Owned, owner: &str) {
+    let labels = body.entry("Labels").or_insert_with(|| json!({}));
+    if !labels.is_object() {
+        *labels = json!({});
+    }
+    let Some(labels) = labels.as_object_mut() else { return };
+    let written = [
+        (label::APP, Some(json!(owned.app))),
+        (label::GENERATION, Some(json!(owned.generation.to_string()))),
+        (label::SWAP, Some(json!(owned.swap))),
+        (label::DIGEST, Some(json!(owned.digest))),
+        (label::SPEC, Some(json!(owned.spec))),
+        (label::OWNER, Some(json!(owner))),
+        (label::REPLACES, owned.replaces.as_ref().map(|id| json!(id))),
+        (label::RESTART, owned.restart.as_ref().map(|policy| json!(policy))),
+    ];
+    for (name, value) in written {
+        match value {
+            Some(value) => labels.insert(name.to_owned(), value),
+            None => labels.remove(name),
+        };
+    }
 }
 
 /// What comes from the configuration alone.
@@ -80,7 +105,7 @@ fn body(app: &App) -> Map<String, Value> {
     set(&mut body, "StopSignal", spec.stop_signal.as_ref().map(|s| json!(s)));
     set(&mut body, "StopTimeout", spec.stop_timeout.map(|t| json!(t.as_secs())));
     set(&mut body, "Healthcheck", spec.healthcheck.as_ref().map(healthcheck));
-    body.insert("ExposedPorts".to_owned(), json!({format!("{}/tcp", app.port): {}}));
+    set(&mut body, "ExposedPorts", app.port.map(|port| json!({format!("{port}/tcp"): {}})));
     body.insert("Labels".to_owned(), json!(spec.labels));
     body.insert("HostConfig".to_owned(), Value::Object(host_config(spec)));
     body
@@ -89,7 +114,7 @@ fn body(app: &App) -> Map<String, Value> {
 /// The user's variables in their order, and `PORT` unless the user set it.
 fn environment(app: &App) -> Vec<String> {
     let user = &app.container.env.0;
-    let port = (!user.contains_key("PORT")).then(|| format!("PORT={}", app.port));
+    let port = app.port.filter(|_| !user.contains_key("PORT")).map(|port| format!("PORT={port}"));
     user.iter().map(|(key, value)| format!("{key}={value}")).chain(port).collect()
 }
 
@@ -177,7 +202,7 @@ mod tests {
     fn older_engines_get_one_network_at_create_and_the_rest_later() {
         let mut shop = app("shop");
         shop.container.networks = vec!["front".into(), "back".into()];
-        assert_eq!(further_networks(&shop, (1, 41)), ["back"]);
+        assert_eq!(further_networks(&shop, (1, 41)), [("back".to_owned(), json!({}))]);
         assert!(further_networks(&shop, (1, 44)).is_empty());
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{App, ContainerSpec, Follow, Probe, Route, Schedule, SwapTiming};
+use crate::model::{App, ContainerSpec, Follow, Origin, Probe, Route, Schedule, Strategy, SwapTiming};
 
 /// An app with nothing special about it.
 pub fn app(name: &str) -> App {
@@ -10,9 +10,12 @@ pub fn app(name: &str) -> App {
         name: name.parse().expect("a valid name"),
         image: "registry.test/acme/shop".parse().expect("a valid repository"),
         follow: Follow::Tag("latest".parse().expect("a valid tag")),
+        origin: Origin::Declared,
+        strategy: Strategy::Proxy,
+        strategy_reason: String::new(),
         schedule: Schedule::Every(Duration::from_secs(60)),
         routes: vec![Route { listen: ":80".parse().expect("a valid address"), host: None, path: "/".to_owned() }],
-        port: 8080,
+        port: Some(8080),
         container: ContainerSpec::default(),
         probe: Probe::Tcp,
         timing: SwapTiming {

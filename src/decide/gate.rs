@@ -42,6 +42,11 @@ impl Gate {
         }
     }
 
+    /// Since when every sample was good.
+    pub fn good_since(&self) -> Option<Time> {
+        self.good_since
+    }
+
     /// Takes a sample. `probe` is the outcome of a probe made just now, or why none could be made.
     pub fn sample(&mut self, now: Time, container: &Container, probe: Result<&ProbeOutcome, &str>) -> Verdict {
         if let Some(ended) = ended(container, self.restarts, self.started) {

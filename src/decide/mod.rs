@@ -5,13 +5,17 @@
 //! be a function of values belongs here, so that it is tested by values.
 
 pub mod backoff;
+pub mod by_name;
 pub mod compare;
 pub mod container;
+pub mod derive;
 #[cfg(test)]
 pub mod fixtures;
 pub mod gate;
+mod observation;
 pub mod platform;
 pub mod reconcile;
 pub mod retention;
 pub mod schedule;
+pub mod strategy;
 pub mod undo;

@@ -6,49 +6,16 @@
 //! what is new.
 
 use crate::model::{
-    App, AppEntry, Attempts, Container, ContainerId, ContainerState, Decision, Digest, Generation, Health, Hold, Plan,
-    PlanReason, Quarantine, Step, Strategy, SwapId, Time,
+    Container, ContainerId, ContainerState, Decision, Digest, Generation, Health, Origin, Plan, PlanReason, Step,
+    Strategy,
 };
+
+use super::by_name;
+pub use super::observation::{Observation, Wanted};
 
 /// The name under which a failed candidate is kept for inspection: `shop.failed-7`. The name is the record that
 /// it failed, so that the verdict survives the loss of everything else.
 pub const FAILED: &str = ".failed-";
-
-/// What should serve.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Wanted {
-    /// The digest, as of the last answer; `None` when there never was one.
-    pub digest: Option<Digest>,
-    /// Why the registry's answer is missing or old.
-    pub unknown: Option<String>,
-    /// Set when a person pinned the digest: why, and what the tag points to if that is something else.
-    pub pinned: Option<(String, Option<Digest>)>,
-}
-
-/// Everything that a decision about one app depends on.
-#[derive(Debug, Clone)]
-pub struct Observation<'a> {
-    /// The app as configured.
-    pub app: &'a App,
-    /// The hash of its configuration.
-    pub spec: &'a str,
-    /// What should serve.
-    pub wanted: &'a Wanted,
-    /// Its containers, in any state.
-    pub containers: &'a [Container],
-    /// What the proxy knows of it.
-    pub entry: Option<&'a AppEntry>,
-    /// Its digests that failed.
-    pub quarantine: &'a [Quarantine],
-    /// Failed attempts that were not the image's fault.
-    pub attempts: Option<&'a Attempts>,
-    /// A person asked for a deployment although nothing may have changed.
-    pub forced: bool,
-    /// The time.
-    pub now: Time,
-    /// The id to use for a new swap.
-    pub swap: &'a SwapId,
-}
 
 /// True for a candidate that failed and is kept for inspection.
 pub fn is_failed(container: &Container) -> bool {
@@ -57,6 +24,9 @@ pub fn is_failed(container: &Container) -> bool {
 
 /// Says what to do now.
 pub fn decide(seen: &Observation<'_>) -> Decision {
+    if let Origin::Adopted { container } = &seen.app.origin {
+        return by_name::decide(seen, container);
+    }
     let view = View::of(seen);
     match view.serving {
         Some(serving) => view.beside(serving),
@@ -108,11 +78,11 @@ impl<'a> View<'a> {
     fn serving_stopped(&self, serving: &Container) -> Decision {
         if let Some(digest) = self.seen.wanted.digest.as_ref()
             && *digest != serving.owned.digest
-            && self.obstacle(digest).is_none()
+            && self.seen.obstacle(digest).is_none()
         {
             return act(self.deploy(digest, PlanReason::TagMoved, Some(serving)));
         }
-        if let Some(hold) = self.backing_off(&serving.owned.digest) {
+        if let Some(hold) = self.seen.backing_off(&serving.owned.digest) {
             return Decision::Hold(hold);
         }
         let steps = vec![Step::Start, Step::Gate, Step::Switch { expect: self.revision }];
@@ -126,7 +96,7 @@ impl<'a> View<'a> {
         let armed = |c: &&&Container| c.started.is_some() && !(unarmed && c.restart_policy == "no");
         let rank = |c: &&&Container| (!c.is_running(), c.health == Some(Health::Unhealthy), c.owned.generation);
         if let Some(incumbent) = self.others.iter().filter(armed).min_by_key(rank) {
-            if let Some(hold) = self.backing_off(&incumbent.owned.digest) {
+            if let Some(hold) = self.seen.backing_off(&incumbent.owned.digest) {
                 return Decision::Hold(hold);
             }
             let steps = vec![Step::Start, Step::Gate, Step::Switch { expect: self.revision }];
@@ -138,8 +108,8 @@ impl<'a> View<'a> {
         if let Some(candidate) = self.resumable(None) {
             return act(self.resume(candidate, None));
         }
-        let Some(digest) = &self.seen.wanted.digest else { return Decision::Hold(self.registry_unknown()) };
-        if let Some(hold) = self.obstacle(digest) {
+        let Some(digest) = &self.seen.wanted.digest else { return Decision::Hold(self.seen.registry_unknown()) };
+        if let Some(hold) = self.seen.obstacle(digest) {
             return Decision::Hold(hold);
         }
         let lost = self.seen.entry.is_some_and(|entry| !entry.active.is_empty());
@@ -197,7 +167,7 @@ impl<'a> View<'a> {
         let newer = serving.is_none_or(|s| candidate.owned.generation > s.owned.generation);
         let wanted = self.seen.wanted.digest.as_ref() == Some(&candidate.owned.digest);
         let usable = matches!(candidate.state, ContainerState::Created | ContainerState::Running);
-        let fits = candidate.owned.spec == self.seen.spec && self.obstacle(&candidate.owned.digest).is_none();
+        let fits = candidate.owned.spec == self.seen.spec && self.seen.obstacle(&candidate.owned.digest).is_none();
         (newer && wanted && usable && fits).then_some(candidate)
     }
 
@@ -212,7 +182,7 @@ impl<'a> View<'a> {
 
     /// Nothing is left over: is what serves what is wanted?
     fn compare(&self, serving: &Container) -> Decision {
-        let Some(digest) = &self.seen.wanted.digest else { return Decision::Hold(self.registry_unknown()) };
+        let Some(digest) = &self.seen.wanted.digest else { return Decision::Hold(self.seen.registry_unknown()) };
         let reason = if *digest != serving.owned.digest {
             if self.seen.wanted.pinned.is_some() { PlanReason::Pinned } else { PlanReason::TagMoved }
         } else if serving.owned.spec != self.seen.spec {
@@ -220,47 +190,12 @@ impl<'a> View<'a> {
         } else if self.seen.forced {
             PlanReason::Forced
         } else {
-            return self.settled();
+            return self.seen.settled();
         };
-        match self.obstacle(digest) {
+        match self.seen.obstacle(digest) {
             Some(hold) => Decision::Hold(hold),
             None => act(self.deploy(digest, reason, Some(serving))),
         }
-    }
-
-    /// What is wanted serves. "Could not check" is still not "up to date", and neither is a pin that holds
-    /// something newer back.
-    fn settled(&self) -> Decision {
-        if let Some((reason, Some(newer))) = &self.seen.wanted.pinned {
-            return Decision::Hold(Hold::Pinned { newer: newer.clone(), reason: reason.clone() });
-        }
-        if self.seen.wanted.unknown.is_some() {
-            return Decision::Hold(self.registry_unknown());
-        }
-        Decision::UpToDate
-    }
-
-    fn registry_unknown(&self) -> Hold {
-        let message = self.seen.wanted.unknown.clone().unwrap_or_else(|| "the registry was not asked yet".to_owned());
-        Hold::RegistryUnknown { message }
-    }
-
-    /// What forbids deploying a digest.
-    fn obstacle(&self, digest: &Digest) -> Option<Hold> {
-        if self.seen.forced {
-            return None;
-        }
-        let failed_so =
-            |q: &&Quarantine| q.digest == *digest && q.spec.as_deref().is_none_or(|spec| spec == self.seen.spec);
-        if let Some(entry) = self.seen.quarantine.iter().find(failed_so) {
-            return Some(Hold::Quarantined { digest: digest.clone(), failure: entry.failure.clone() });
-        }
-        self.backing_off(digest)
-    }
-
-    fn backing_off(&self, digest: &Digest) -> Option<Hold> {
-        let attempts = self.seen.attempts.filter(|a| a.digest == *digest && self.seen.now < a.not_before)?;
-        Some(Hold::BackingOff { digest: digest.clone(), until: attempts.not_before, failure: attempts.failure.clone() })
     }
 
     /// A whole swap.

@@ -1,6 +1,6 @@
 //! A step failed: what becomes of the candidate, and is its digest to blame?
 
-use crate::model::{FailureReason, Plan, PlanReason, Stage};
+use crate::model::{FailureReason, Plan, PlanReason, Stage, Strategy};
 
 /// What to do about the candidate of a failed plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub enum Undo {
     Abandon,
     /// Move the traffic back to the fallback, then abandon it.
     Revert,
+    /// Stop it, start what it was to replace again, then keep it for inspection.
+    Return,
 }
 
 /// What to do after `plan` failed at `stage`.
@@ -20,6 +22,10 @@ pub fn undo(plan: &Plan, stage: Stage) -> Undo {
         PlanReason::RouteRestored | PlanReason::ClearedLeftovers => return Undo::Leave,
         PlanReason::ServingLost if plan.candidate.is_some() => return Undo::Leave,
         _ => {}
+    }
+    if plan.strategy != Strategy::Proxy {
+        let committed = matches!(stage, Stage::Take | Stage::Arm | Stage::Stop | Stage::Retire | Stage::Restore);
+        return if committed { Undo::Leave } else { Undo::Return };
     }
     match stage {
         Stage::Bake if plan.fallback.is_some() => Undo::Revert,

@@ -5,14 +5,16 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use crate::decide::by_name::serving_name;
 use crate::model::{
-    Container, ContainerId, ContainerState, Generation, Health, ImageDetails, Owned, Platform, SwapId, Time, label,
+    Container, ContainerId, ContainerState, Digest, Generation, Health, ImageDetails, ImageRef, InvalidName, Owned,
+    Platform, SwapId, Time, Version, label,
 };
 
 /// A health check's output is cut to this.
 const OUTPUT: usize = 4096;
 
-/// A container that carries our labels, from its inspect document. The error says what is wrong with it.
+/// A container that carries our labels, or that a person has labelled, from its inspect document. The error says what is wrong with it.
 pub(super) fn container(doc: &Value) -> Result<Container, String> {
     let text = |pointer: &str| doc.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let id = text("/Id").to_owned();
@@ -23,7 +25,10 @@ pub(super) fn container(doc: &Value) -> Result<Container, String> {
     Ok(Container {
         id: ContainerId(id),
         name: text("/Name").trim_start_matches('/').to_owned(),
-        owned: owned(doc.pointer("/Config/Labels").unwrap_or(&Value::Null))?,
+        owned: match doc.pointer("/Config/Labels").filter(|labels| labels.get(label::APP).is_some()) {
+            Some(labels) => owned(labels)?,
+            None => made_by_a_person(text("/Name"), text("/Image"))?,
+        },
         state: state(text("/State/Status"), doc.pointer("/State/Paused").and_then(Value::as_bool) == Some(true))?,
         health: health(text("/State/Health/Status")),
         health_output: last_output(doc),
@@ -53,6 +58,32 @@ fn owned(labels: &Value) -> Result<Owned, String> {
         replaces: get(label::REPLACES).map(|id| ContainerId(id.to_owned())),
         digest: need(label::DIGEST)?.parse().map_err(|_| bad(label::DIGEST))?,
         spec: need(label::SPEC)?.to_owned(),
+        restart: get(label::RESTART).map(str::to_owned),
+    })
+}
+
+/// What there is to say about a container without our labels, until its image's digest is known.
+fn made_by_a_person(name: &str, image_id: &str) -> Result<Owned, String> {
+    let name = serving_name(name.trim_start_matches('/'));
+    Ok(Owned {
+        app: name.to_ascii_lowercase().parse().map_err(|error: InvalidName| error.to_string())?,
+        generation: Generation(0),
+        swap: SwapId(String::new()),
+        replaces: None,
+        digest: image_id.parse().map_err(|_| format!("its image {image_id:?} is no digest"))?,
+        spec: String::new(),
+        restart: None,
+    })
+}
+
+/// The digest by which an image was pulled under the name that a container was made with; `None` when it was not
+/// pulled under that name.
+pub(super) fn digest_of(image: &ImageDetails, written: &str) -> Option<Digest> {
+    let wanted: ImageRef = written.parse().ok()?;
+    let names = image.repo_digests.iter().filter_map(|name| name.parse::<ImageRef>().ok());
+    names.filter(|name| name.repository == wanted.repository).find_map(|name| match name.version {
+        Version::Digest(digest) => Some(digest),
+        Version::Tag(_) => None,
     })
 }
 
@@ -155,5 +186,19 @@ mod tests {
         broken["Config"]["Labels"]["tagboat.generation"] = json!("x");
         assert_eq!(container(&broken).unwrap_err(), "its label tagboat.generation makes no sense");
         assert!(container(&json!({})).is_err());
+    }
+
+    #[test]
+    fn a_container_that_a_person_made_is_known_by_its_name_and_its_image() {
+        let mut doc = document();
+        doc["Config"]["Labels"] = json!({"tagboat.enable": "true"});
+        doc["Name"] = json!("/Shop_web.prev-3");
+        doc["Image"] = json!(format!("sha256:{}", "1".repeat(64)));
+        let container = container(&doc).unwrap();
+        assert_eq!((container.owned.app.as_str(), container.owned.generation.0), ("shop_web", 0));
+        let digest = format!("sha256:{}", "d".repeat(64));
+        let pulled = image(json!({"RepoDigests": [format!("other/shop@{digest}"), format!("acme/shop@{digest}")]}));
+        assert_eq!(digest_of(&pulled, "acme/shop:1").unwrap().as_str(), digest);
+        assert_eq!(digest_of(&pulled, "acme/shop2:1"), None);
     }
 }

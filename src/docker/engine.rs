@@ -46,6 +46,54 @@ impl Docker {
         Ok(self.calls.call(&what, Method::GET, &format!("/containers/{id}/json"), None, &[]).await?.body)
     }
 
+    /// The inspect documents of the containers that a filter finds, in any state.
+    async fn listed(&self, filters: &Value) -> Result<Vec<Value>, EngineError> {
+        let path = format!("/containers/json?all=true&filters={}", encoded(&filters.to_string()));
+        let list = self.calls.call("list containers", Method::GET, &path, None, &[]).await?.body;
+        let ids = list.as_array().into_iter().flatten().filter_map(|c| c["Id"].as_str());
+        let ids: Vec<ContainerId> = ids.map(|id| ContainerId(id.to_owned())).collect();
+        let inspected = futures_util::stream::iter(ids).map(|id| async move { self.document(&id).await });
+        let mut inspected = inspected.buffered(INSPECTS);
+        let mut documents = Vec::new();
+        while let Some(document) = inspected.next().await {
+            match document {
+                Ok(document) => documents.push(document),
+                // It went away between the two calls.
+                Err(error) if error.kind == EngineErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(documents)
+    }
+
+    async fn understood(&self, documents: Vec<Value>) -> Vec<Container> {
+        let mut containers = Vec::new();
+        for document in documents {
+            match self.understand(&document).await {
+                Ok(container) => containers.push(container),
+                Err(problem) => {
+                    let id = document["Id"].as_str().unwrap_or_default();
+                    let id = id.get(..12).unwrap_or(id);
+                    tracing::warn!(container = id, "a container with our labels is left alone: {problem}");
+                }
+            }
+        }
+        containers
+    }
+
+    /// Of a container that a person made, the digest is looked up in its image.
+    async fn understand(&self, document: &Value) -> Result<Container, String> {
+        let mut container = convert::container(document)?;
+        if document.pointer(&format!("/Config/Labels/{}", label::APP)).is_none() {
+            let image = self.image(&container.image_id).await.map_err(|error| error.to_string())?;
+            let written = document.pointer("/Config/Image").and_then(Value::as_str).unwrap_or_default();
+            if let Some(digest) = image.and_then(|image| convert::digest_of(&image, written)) {
+                container.owned.digest = digest;
+            }
+        }
+        Ok(container)
+    }
+
     /// The container that has the candidate's name already, if it is the same candidate: the call was made before and
     /// its answer was lost.
     async fn made_before(&self, wanted: &CreateContainer) -> Result<Option<ContainerId>, EngineError> {
@@ -57,9 +105,9 @@ impl Docker {
         Ok(found["Id"].as_str().filter(|_| same).map(|id| ContainerId(id.to_owned())))
     }
 
-    async fn connect(&self, id: &ContainerId, network: &str) -> Result<(), EngineError> {
+    async fn connect(&self, id: &ContainerId, network: &str, endpoint: &Value) -> Result<(), EngineError> {
         let what = format!("connect container {} to network {network}", id.short());
-        let body = json!({"Container": id.0});
+        let body = json!({"Container": id.0, "EndpointConfig": endpoint});
         let path = format!("/networks/{}/connect", encoded(network));
         self.calls.call(&what, Method::POST, &path, Some(&body), &[]).await.map(|_| ())
     }
@@ -82,33 +130,28 @@ impl Engine for Docker {
     async fn containers(&self, app: Option<&AppName>) -> Result<Vec<Container>, EngineError> {
         let mut labels = vec![format!("{}={}", label::OWNER, self.owner)];
         labels.extend(app.map(|app| format!("{}={app}", label::APP)));
-        let filters = json!({"label": labels}).to_string();
-        let path = format!("/containers/json?all=true&filters={}", encoded(&filters));
-        let list = self.calls.call("list containers", Method::GET, &path, None, &[]).await?.body;
-        let ids = list.as_array().into_iter().flatten().filter_map(|c| c["Id"].as_str());
-        let ids: Vec<ContainerId> = ids.map(|id| ContainerId(id.to_owned())).collect();
-        let inspected = futures_util::stream::iter(ids).map(|id| async move { (self.document(&id).await, id) });
-        let mut inspected = inspected.buffered(INSPECTS);
-        let mut containers = Vec::new();
-        while let Some((document, id)) = inspected.next().await {
-            match document {
-                Ok(document) => match convert::container(&document) {
-                    Ok(container) => containers.push(container),
-                    Err(problem) => {
-                        tracing::warn!(container = id.short(), "a container with our labels is left alone: {problem}");
-                    }
-                },
-                // It went away between the two calls.
-                Err(error) if error.kind == EngineErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(containers)
+        let documents = self.listed(&json!({"label": labels})).await?;
+        Ok(self.understood(documents).await)
+    }
+
+    async fn family(&self, name: &str) -> Result<Vec<Container>, EngineError> {
+        let exact = format!("^/?{}(\\.(next|prev|failed)-[0-9]+)?$", name.replace('.', "\\."));
+        let documents = self.listed(&json!({"name": [exact]})).await?;
+        let ours = |document: &Value| {
+            let label = |name: &str| document.pointer(&format!("/Config/Labels/{name}")).and_then(Value::as_str);
+            label(label::OWNER).map_or(label(label::ENABLE) != Some("false"), |owner| owner == self.owner)
+        };
+        Ok(self.understood(documents.into_iter().filter(ours).collect()).await)
+    }
+
+    async fn adoptable(&self, every: bool) -> Result<Vec<Value>, EngineError> {
+        let filters = if every { json!({}) } else { json!({"label": [label::ENABLE]}) };
+        self.listed(&filters).await
     }
 
     async fn inspect(&self, id: &ContainerId) -> Result<(Container, Value), EngineError> {
         let document = self.document(id).await?;
-        match convert::container(&document) {
+        match self.understand(&document).await {
             Ok(container) => Ok((container, document)),
             Err(problem) => Err(of_answer(&format!("inspect container {}", id.short()), 500, &problem)),
         }
@@ -179,8 +222,8 @@ impl Engine for Docker {
             }
             Err(error) => return Err(error),
         };
-        for network in &container.networks {
-            if let Err(error) = self.connect(&id, network).await {
+        for (network, endpoint) in &container.networks {
+            if let Err(error) = self.connect(&id, network, endpoint).await {
                 // A candidate that lacks a network is no candidate; what can't be removed now is found later by its
                 // labels.
                 let _ = self.remove(&id).await;

@@ -27,7 +27,8 @@ pub struct Config {
 /// The oldest API version that is supported: Docker 20.10's.
 const OLDEST_API: (u32, u32) = (1, 41);
 
-/// The newest API version that we know the meaning of.
+/// The newest API version that we know the meaning of. From 1.52 on an inspect does not tell any more which hardware
+/// address was asked for, and a container could not be recreated with it.
 const NEWEST_API: (u32, u32) = (1, 51);
 
 /// A call may take so long; a daemon on a busy disk needs many seconds to remove a container.

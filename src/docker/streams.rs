@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bollard::auth::DockerCredentials;
+use bollard::models::EventMessage;
 use bollard::query_parameters::{CreateImageOptionsBuilder, EventsOptionsBuilder, LogsOptionsBuilder};
 use bollard::{ClientVersion, Docker as Bollard};
 use futures_util::stream::BoxStream;
@@ -137,23 +138,34 @@ fn plain(line: &str) -> String {
     text
 }
 
-/// Events of containers with our labels, until the connection is lost.
+/// Events of containers with our labels or a person's, until the connection is lost.
 pub(super) fn events(docker: &Bollard, owner: &str) -> BoxStream<'static, EngineEvent> {
-    let filters = HashMap::from([
-        ("type".to_owned(), vec!["container".to_owned()]),
-        ("label".to_owned(), vec![format!("{}={owner}", label::OWNER)]),
-    ]);
+    let owner = owner.to_owned();
+    let filters = HashMap::from([("type".to_owned(), vec!["container".to_owned()])]);
     let events = docker.events(Some(EventsOptionsBuilder::new().filters(&filters).build()));
-    let known = events.take_while(|event| std::future::ready(event.is_ok())).filter_map(|event| async move {
-        let event = event.ok()?;
-        let actor = event.actor?;
-        let app: AppName = actor.attributes?.get(label::APP)?.parse().ok()?;
-        let action = event.action?;
-        // Health checks run in the container all the time; only their results matter.
-        let noise = action.starts_with("exec_") || action == "top";
-        (!noise).then(|| EngineEvent { app, container: ContainerId(actor.id.unwrap_or_default()), action })
-    });
+    let known = events
+        .take_while(|event| std::future::ready(event.is_ok()))
+        .filter_map(move |event| std::future::ready(event.ok().and_then(|event| heard(event, &owner))));
     known.boxed()
+}
+
+/// What happens to a container as a whole.
+const PRESENCE: [&str; 7] = ["create", "start", "die", "destroy", "rename", "pause", "unpause"];
+
+fn heard(event: EventMessage, owner: &str) -> Option<EngineEvent> {
+    let actor = event.actor?;
+    let labels = actor.attributes?;
+    let app: Option<AppName> = match labels.get(label::OWNER) {
+        Some(whose) if whose == owner => Some(labels.get(label::APP)?.parse().ok()?),
+        Some(_) => return None,
+        None => None,
+    };
+    let action = event.action?;
+    // Health checks run in the container all the time; only their results matter. Of what is not ours yet, only its
+    // coming and going do.
+    let noise =
+        if app.is_some() { action.starts_with("exec_") || action == "top" } else { !PRESENCE.contains(&&*action) };
+    (!noise).then(|| EngineEvent { app, container: ContainerId(actor.id.unwrap_or_default()), action })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 use tracing::{debug, error, info, warn};
 
 use crate::metrics::Metrics;
-use crate::model::{AppName, Event, EventKind, Stage, Time};
+use crate::model::{AppName, Event, EventKind, Stage, Strategy, Time};
 
 /// Publishes events.
 #[derive(Clone)]
@@ -60,25 +60,33 @@ fn log(event: &Event) {
         EventKind::StageFinished { stage, millis, note, .. } => {
             info!(app, stage = stage.label(), seconds = seconds(*millis), "{}", describe(*stage, note));
         }
-        EventKind::SwapSucceeded { swap, digest, millis, reason } => info!(
+        EventKind::Noticed { message, .. } => warn!(app, "{message}"),
+        EventKind::SwapSucceeded { swap, digest, millis, reason, strategy, gap_millis } => info!(
             app,
             swap = %swap,
             digest = digest.short(),
             reason = reason.label(),
+            strategy = strategy.label(),
             seconds = seconds(*millis),
+            gap_seconds = seconds(*gap_millis),
             "swap finished"
         ),
-        EventKind::SwapFailed { swap, digest, failure, rolled_back, quarantined } => error!(
+        EventKind::SwapFailed { swap, digest, failure, rolled_back, quarantined, strategy } => error!(
             app,
             swap = %swap,
             digest = digest.short(),
             stage = failure.stage.label(),
             reason = failure.reason.label(),
+            strategy = strategy.label(),
             rolled_back,
             quarantined,
             log_tail = failure.log_tail.join("\n"),
             "swap failed, {}: {}",
-            if *rolled_back { "the traffic is back at the old version" } else { "what served before still serves" },
+            match (rolled_back, strategy) {
+                (false, _) => "what served before still serves",
+                (true, Strategy::Proxy) => "the traffic is back at the old version",
+                (true, _) => "the old version is back",
+            },
             failure.message
         ),
         EventKind::Held { hold } => warn!(app, hold = hold.label(), "not deployed: {}", explain(hold)),
@@ -95,14 +103,17 @@ fn describe(stage: Stage, note: &str) -> String {
         Stage::Pull => "image is here",
         Stage::Create => "candidate created",
         Stage::Compare => "candidate is as intended",
+        Stage::Park => "old version stopped to make room",
         Stage::Start => "candidate started",
         Stage::Gate => "candidate passed the gate",
         Stage::Arm => "restart policy set",
+        Stage::Take => "candidate has taken over",
         Stage::Switch => "traffic switched",
         Stage::Bake => "bake passed",
         Stage::Drain => "old version drained",
         Stage::Stop => "old version stopped",
         Stage::Retire => "old version retired",
+        Stage::Restore => "old version started again",
     };
     if note.is_empty() { what.to_owned() } else { format!("{what}: {note}") }
 }
@@ -133,6 +144,7 @@ pub fn explain(hold: &crate::model::Hold) -> String {
             failure.message,
             until.format("%H:%M:%S UTC")
         ),
+        Hold::NotSwappable { message } => message.clone(),
     }
 }
 
@@ -142,13 +154,14 @@ fn count(metrics: &Metrics, event: &Event) {
         EventKind::StageFinished { stage, millis, .. } => {
             metrics.swap_stage_duration_seconds.with_label_values(&[app, stage.label()]).observe(seconds(*millis));
         }
-        EventKind::SwapSucceeded { reason, .. } if is_swap(*reason) => {
-            metrics.swaps_total.with_label_values(&[app, "proxy", "succeeded"]).inc();
-            metrics.swap_downtime_seconds.with_label_values(&[app, "proxy"]).observe(0.0);
+        EventKind::SwapSucceeded { reason, strategy, gap_millis, .. } if is_swap(*reason) => {
+            metrics.swaps_total.with_label_values(&[app, strategy.label(), "succeeded"]).inc();
+            let gap = seconds(*gap_millis);
+            metrics.swap_downtime_seconds.with_label_values(&[app, strategy.label()]).observe(gap);
         }
-        EventKind::SwapFailed { failure, rolled_back, .. } => {
+        EventKind::SwapFailed { failure, rolled_back, strategy, .. } => {
             let result = if *rolled_back { "rolled_back" } else { "failed" };
-            metrics.swaps_total.with_label_values(&[app, "proxy", result]).inc();
+            metrics.swaps_total.with_label_values(&[app, strategy.label(), result]).inc();
             let labels = [app, failure.stage.label(), failure.reason.label()];
             metrics.failures_total.with_label_values(&labels).inc();
         }

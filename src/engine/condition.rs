@@ -1,7 +1,7 @@
 //! An app's condition as status and gauges show it, made from what was seen and decided.
 
 use crate::metrics::Metrics;
-use crate::model::{App, AppState, AppStatus, Deployed, Digest, Follow, Hold, ImageRef};
+use crate::model::{App, AppName, AppState, AppStatus, Deployed, Digest, Follow, Hold, ImageRef, Origin, Route};
 
 use super::handle::Answer;
 use super::observer::{Seeing, TagView};
@@ -28,11 +28,15 @@ pub(super) fn watched(app: &App) -> String {
 
 /// The status of an app that was not looked at yet.
 pub(super) fn starting(app: &App) -> AppStatus {
+    blank(app.name.clone(), watched(app), app.routes.clone())
+}
+
+fn blank(app: AppName, image: String, routes: Vec<Route>) -> AppStatus {
     AppStatus {
-        app: app.name.clone(),
+        app,
         state: AppState::Starting,
-        image: watched(app),
-        routes: app.routes.clone(),
+        image,
+        routes,
         deployed: None,
         newest: None,
         newest_seen: None,
@@ -44,6 +48,15 @@ pub(super) fn starting(app: &App) -> AppStatus {
         pin: None,
         quarantined: Vec::new(),
     }
+}
+
+/// The status of a container that can't be adopted. Its name is made fit for an app's.
+pub(super) fn refusal(container: &str, why: &str) -> AppStatus {
+    let fit = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() || "_.-".contains(c) { c } else { '-' };
+    let name: String = container.to_ascii_lowercase().chars().map(fit).take(63).collect();
+    let app = name.parse().unwrap_or_else(|_| "unnamed".parse().expect("a valid name"));
+    let hold = Some(Hold::NotSwappable { message: why.to_owned() });
+    AppStatus { state: AppState::Held, hold, ..blank(app, container.to_owned(), Vec::new()) }
 }
 
 /// The answer to a request after which nothing is done.
@@ -73,7 +86,7 @@ impl Condition {
         let app = parts.app.name.as_str();
         parts.status.send_modify(|status| {
             if let Some(seeing) = seeing {
-                status.deployed = deployed(seeing);
+                status.deployed = deployed(&parts.app, seeing);
                 status.pin.clone_from(&seeing.pin);
                 status.quarantined.clone_from(&seeing.quarantine);
             }
@@ -120,13 +133,22 @@ fn subject(hold: &Hold) -> String {
         }
         Hold::Quarantined { digest, .. } | Hold::BackingOff { digest, .. } => digest.to_string(),
         Hold::Pinned { newer, .. } => newer.to_string(),
+        Hold::NotSwappable { message } => message.clone(),
     }
 }
 
-fn deployed(seeing: &Seeing) -> Option<Deployed> {
-    let entry = seeing.entry.as_ref()?;
-    let target = entry.active.first()?;
-    let container = seeing.containers.iter().find(|c| c.id == target.container)?;
+fn deployed(app: &App, seeing: &Seeing) -> Option<Deployed> {
+    let (container, since) = match &app.origin {
+        Origin::Declared => {
+            let entry = seeing.entry.as_ref()?;
+            let target = entry.active.first()?;
+            (seeing.containers.iter().find(|c| c.id == target.container)?, entry.since)
+        }
+        Origin::Adopted { container: name } => {
+            let container = seeing.containers.iter().find(|c| c.name == *name)?;
+            (container, container.started.unwrap_or(container.created))
+        }
+    };
     let state = match container.health {
         Some(crate::model::Health::Unhealthy) if container.is_running() => "unhealthy",
         _ => container.state.label(),
@@ -135,7 +157,7 @@ fn deployed(seeing: &Seeing) -> Option<Deployed> {
         digest: container.owned.digest.clone(),
         generation: container.owned.generation,
         container: container.name.clone(),
-        since: entry.since,
+        since,
         state: state.to_owned(),
     })
 }

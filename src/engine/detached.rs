@@ -46,7 +46,16 @@ impl Detached {
             slots.insert(status.app, slot);
         }
         let events = broadcast::Sender::new(64);
-        let shared = Shared { slots: RwLock::new(slots), events, store, registry, traffic, rerouted: Notify::new() };
+        let shared = Shared {
+            slots: RwLock::new(slots),
+            refused: RwLock::default(),
+            events,
+            store,
+            registry,
+            traffic,
+            rerouted: Notify::new(),
+            strangers: Notify::new(),
+        };
         Self { handle: Handle { shared: Arc::new(shared) }, tasks }
     }
 

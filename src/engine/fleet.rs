@@ -1,6 +1,6 @@
 //! All apps together: starts their tasks, applies a new configuration, ends them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, watch};
@@ -8,10 +8,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::container::spec_hash;
-use crate::model::{App, AppName};
+use crate::model::{App, AppName, AppStatus, Origin};
 
+use super::adoption::{Adoption, Found, seek};
 use super::bus::Bus;
-use super::condition::starting;
+use super::condition::{refusal, starting};
 use super::handle::{Activation, Handle, QUEUE, Shared, Slot};
 use super::reconciler::{Parts, Reconciler};
 use super::{Ports, Settings, lookout};
@@ -34,6 +35,8 @@ pub struct Fleet {
     shutdown: CancellationToken,
     tasks: BTreeMap<AppName, Task>,
     lookouts: Vec<JoinHandle<()>>,
+    declared: Vec<App>,
+    adopted: Vec<App>,
 }
 
 impl Fleet {
@@ -46,7 +49,9 @@ impl Fleet {
             store: ports.store.clone(),
             registry: ports.registry.clone(),
             traffic: ports.traffic.clone(),
+            refused: RwLock::default(),
             rerouted: Notify::new(),
+            strangers: Notify::new(),
         });
         let mut fleet = Self {
             bus: Bus { events, metrics: ports.metrics.clone() },
@@ -57,6 +62,8 @@ impl Fleet {
             tasks: BTreeMap::new(),
             lookouts: Vec::new(),
             ports,
+            declared: apps.clone(),
+            adopted: Vec::new(),
         };
         let crowd = apps.len();
         for app in apps {
@@ -79,10 +86,50 @@ impl Fleet {
         Handle { shared: self.shared.clone() }
     }
 
-    /// Makes these the apps: new ones start, changed ones start anew, the others go on undisturbed. Containers
-    /// of an app that is no longer declared are left running, without a route; the log names them.
+    /// Looks for containers to adopt from now on; what it finds is to be given to [`Fleet::adopt`].
+    pub fn seek(&mut self, adoption: Adoption) -> watch::Receiver<Found> {
+        let (sender, found) = watch::channel(Found::default());
+        let (ports, shared, shutdown) = (self.ports.clone(), self.shared.clone(), self.shutdown.clone());
+        self.lookouts.push(tokio::spawn(seek(ports, shared, adoption, sender, shutdown)));
+        found
+    }
+
+    /// Makes these the declared apps: new ones start, changed ones start anew, the others go on undisturbed.
+    /// Containers of an app that is no longer declared are left running, without a route; the log names them.
     pub async fn apply(&mut self, apps: Vec<App>) {
-        let wanted: BTreeMap<AppName, App> = apps.into_iter().map(|app| (app.name.clone(), app)).collect();
+        self.declared = apps;
+        self.settle().await;
+    }
+
+    /// Makes these the adopted apps, in the same way. One that has the name of a declared app is refused.
+    pub async fn adopt(&mut self, found: Found) {
+        let Found { apps, mut refused } = found;
+        let declared: BTreeSet<AppName> = self.declared.iter().map(|app| app.name.clone()).collect();
+        let (taken, apps): (Vec<App>, Vec<App>) = apps.into_iter().partition(|app| declared.contains(&app.name));
+        for app in taken {
+            let problem = format!("an app called {} is declared in the configuration", app.name);
+            refused.insert(app.name.to_string(), vec![problem]);
+        }
+        self.refuse(refused);
+        self.adopted = apps;
+        self.settle().await;
+    }
+
+    /// Shows what can't be adopted; each only once in the log.
+    fn refuse(&self, refused: BTreeMap<String, Vec<String>>) {
+        let statuses = refused.into_iter().map(|(container, problems)| refusal(&container, &problems.join("; ")));
+        let statuses: Vec<AppStatus> = statuses.collect();
+        let mut known = self.shared.refused.write().expect("no holder panics");
+        for status in statuses.iter().filter(|status| !known.contains(status)) {
+            let why = status.hold.as_ref().map(super::explain).unwrap_or_default();
+            tracing::error!(app = status.app.as_str(), "container {} can't be adopted: {why}", status.image);
+        }
+        *known = statuses;
+    }
+
+    async fn settle(&mut self) {
+        let all = self.declared.iter().chain(&self.adopted);
+        let wanted: BTreeMap<AppName, App> = all.map(|app| (app.name.clone(), app.clone())).collect();
         let known: Vec<Arc<App>> = {
             let slots = self.shared.slots.read().expect("no holder panics");
             slots.values().map(|slot| slot.app.clone()).collect()
@@ -93,14 +140,20 @@ impl Fleet {
             }
             self.remove(&app.name).await;
             if !wanted.contains_key(&app.name) {
-                tracing::warn!(
-                    app = app.name.as_str(),
-                    "the app is no longer declared: its route is gone, its container runs on until it is removed"
-                );
+                said_goodbye(&app);
             }
         }
         for (name, app) in wanted {
             if !self.tasks.contains_key(&name) {
+                if let Origin::Adopted { container } = &app.origin {
+                    let (strategy, why) = (app.strategy.label(), &app.strategy_reason);
+                    tracing::info!(
+                        app = name.as_str(),
+                        container,
+                        strategy,
+                        "container adopted: {strategy}, because {why}"
+                    );
+                }
                 self.add(app, 1);
             }
         }
@@ -151,6 +204,19 @@ impl Fleet {
         if let Some(task) = self.tasks.remove(app) {
             task.stop.cancel();
             end(app, task.join).await;
+        }
+    }
+}
+
+fn said_goodbye(app: &App) {
+    let name = app.name.as_str();
+    match &app.origin {
+        Origin::Declared => tracing::warn!(
+            app = name,
+            "the app is no longer declared: its route is gone, its container runs on until it is removed"
+        ),
+        Origin::Adopted { container } => {
+            tracing::info!(app = name, container, "the container is gone or no longer to be watched");
         }
     }
 }

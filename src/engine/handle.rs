@@ -165,8 +165,12 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) registry: Arc<dyn Registry>,
     pub(super) traffic: Arc<dyn Traffic>,
+    /// Containers that a person has labelled and that can't be adopted.
+    pub(super) refused: RwLock<Vec<AppStatus>>,
     /// The routes have changed.
     pub(super) rerouted: Notify,
+    /// Something happened to a container that is not ours yet.
+    pub(super) strangers: Notify,
 }
 
 /// The engine's front door; cheap to clone.
@@ -176,10 +180,13 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Every app, by name.
+    /// Every app, by name; with those that could not be adopted.
     pub fn statuses(&self) -> Vec<AppStatus> {
         let slots = self.shared.slots.read().expect("no holder panics");
-        slots.values().map(|slot| slot.status.borrow().clone()).collect()
+        let mut all: Vec<AppStatus> = slots.values().map(|slot| slot.status.borrow().clone()).collect();
+        all.extend(self.shared.refused.read().expect("no holder panics").iter().cloned());
+        all.sort_by(|a, b| a.app.cmp(&b.app));
+        all
     }
 
     /// One app.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::RouteSet;
+use crate::model::{Origin, RouteSet};
 
 use super::Ports;
 use super::handle::Shared;
@@ -34,6 +34,7 @@ pub(super) async fn containers(ports: Ports, shared: Arc<Shared>, shutdown: Canc
                 }
                 silent = false;
                 nudge_all(&shared);
+                shared.strangers.notify_one();
                 loop {
                     let event = tokio::select! {
                         event = events.next() => event,
@@ -41,8 +42,13 @@ pub(super) async fn containers(ports: Ports, shared: Arc<Shared>, shutdown: Canc
                     };
                     let Some(event) = event else { break };
                     let slots = shared.slots.read().expect("no holder panics");
-                    if let Some(slot) = slots.get(&event.app) {
-                        slot.nudge.notify_one();
+                    match &event.app {
+                        Some(app) => slots.get(app).into_iter().for_each(|slot| slot.nudge.notify_one()),
+                        None => {
+                            shared.strangers.notify_one();
+                            let adopted = slots.values().filter(|slot| slot.app.origin != Origin::Declared);
+                            adopted.for_each(|slot| slot.nudge.notify_one());
+                        }
                     }
                 }
             }
@@ -91,7 +97,7 @@ async fn mend(ports: &Ports, shared: &Shared) -> Result<bool, crate::ports::Traf
     let wanted: Vec<RouteSet> = {
         let slots = shared.slots.read().expect("no holder panics");
         let set = |slot: &super::handle::Slot| RouteSet { app: slot.app.name.clone(), routes: slot.app.routes.clone() };
-        slots.values().map(set).collect()
+        slots.values().filter(|slot| slot.app.origin == Origin::Declared).map(set).collect()
     };
     let same = table.apps.len() == wanted.len()
         && wanted.iter().all(|set| table.apps.get(&set.app).is_some_and(|entry| entry.routes == set.routes));

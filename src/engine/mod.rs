@@ -9,6 +9,7 @@
 //! This room does not decide (that is `decide`), does not know which adapters are behind the ports, and does
 //! not print. What happens leaves it as [`Event`](crate::model::Event)s and [`AppStatus`](crate::model::AppStatus).
 
+mod adoption;
 mod bus;
 mod condition;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use crate::metrics::Metrics;
 use crate::ports;
 
+pub use adoption::{Adoption, Found, Reader};
 pub use bus::explain;
 pub use fleet::Fleet;
 pub use handle::{Answer, DeployRequest, Handle, Hint, RequestError, RollbackTo};

@@ -4,7 +4,7 @@ use chrono::Utc;
 
 use crate::decide::reconcile::{Observation, Wanted};
 use crate::model::{
-    App, AppEntry, Attempts, CheckResult, Container, Digest, EventKind, Follow, Hold, Pin, Quarantine, Seen,
+    App, AppEntry, Attempts, CheckResult, Container, Digest, EventKind, Follow, Hold, Origin, Pin, Quarantine, Seen,
     SeenSource, SwapId, Tag, Time,
 };
 use crate::ports::EngineError;
@@ -153,11 +153,16 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 
 /// Looks at engine, proxy and store. A hold says which of them gave no answer.
 pub(super) async fn look(app: &App, ports: &Ports, tag: &TagView) -> Result<Seeing, Hold> {
-    let table = ports.traffic.table().await.map_err(|error| Hold::TrafficUnknown { message: chain(&error) });
-    ports.metrics.proxy_up.with_label_values(&[] as &[&str]).set(i64::from(table.is_ok()));
-    let containers = ports.engine.containers(Some(&app.name)).await.map_err(engine_hold);
+    let entry = match app.origin {
+        Origin::Declared => entry(app, ports).await,
+        Origin::Adopted { .. } => Ok(None),
+    };
+    let containers = match &app.origin {
+        Origin::Declared => ports.engine.containers(Some(&app.name)).await,
+        Origin::Adopted { container } => ports.engine.family(container).await,
+    };
     ports.metrics.engine_up.with_label_values(&[] as &[&str]).set(i64::from(containers.is_ok()));
-    let (mut table, containers) = (table?, containers?);
+    let (entry, containers) = (entry?, containers.map_err(engine_hold)?);
     let pin = remembered(app, ports.store.pin(&app.name)).flatten();
     let pin = lapse(app, ports, pin, tag);
     let wanted = match &pin {
@@ -170,11 +175,19 @@ pub(super) async fn look(app: &App, ports: &Ports, tag: &TagView) -> Result<Seei
     Ok(Seeing {
         wanted,
         containers,
-        entry: table.apps.remove(&app.name),
+        entry,
         quarantine: remembered(app, ports.store.quarantine(&app.name)).unwrap_or_default(),
         attempts: remembered(app, ports.store.attempts(&app.name)).flatten(),
         pin,
     })
+}
+
+/// What the proxy knows of an app.
+async fn entry(app: &App, ports: &Ports) -> Result<Option<AppEntry>, Hold> {
+    let table = ports.traffic.table().await;
+    ports.metrics.proxy_up.with_label_values(&[] as &[&str]).set(i64::from(table.is_ok()));
+    let mut table = table.map_err(|error| Hold::TrafficUnknown { message: chain(&error) })?;
+    Ok(table.apps.remove(&app.name))
 }
 
 fn engine_hold(error: EngineError) -> Hold {

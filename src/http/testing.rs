@@ -43,12 +43,15 @@ pub(crate) fn failure() -> Failure {
 pub(crate) fn app(name: &str) -> App {
     let second = Duration::from_secs(1);
     App {
+        origin: Origin::Declared,
+        strategy: Strategy::Proxy,
+        strategy_reason: String::new(),
         name: name.parse().unwrap(),
         image: format!("ghcr.io/acme/{name}").parse().unwrap(),
         follow: Follow::Tag("latest".parse().unwrap()),
         schedule: Schedule::Every(second),
         routes: vec![Route { listen: ":80".parse().unwrap(), host: None, path: "/".into() }],
-        port: 8080,
+        port: Some(8080),
         container: ContainerSpec::default(),
         probe: Probe::Tcp,
         timing: SwapTiming {

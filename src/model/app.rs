@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, Digest, ListenAddr, Repository, Tag};
+use super::{AppName, Digest, ListenAddr, Repository, Strategy, Tag};
 
 /// Which image of the repository the app should run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,18 @@ pub enum Follow {
     Tag(Tag),
     /// This and nothing else; the registry is never asked.
     Pinned(Digest),
+}
+
+/// Where an app comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration declares it, and tagboat makes its containers from that.
+    Declared,
+    /// A person started a container and labelled it; tagboat makes the next one from that.
+    Adopted {
+        /// The container's name, which every version takes over.
+        container: String,
+    },
 }
 
 /// When the registry is asked by itself, besides webhooks and people.
@@ -209,12 +221,18 @@ pub struct App {
     pub image: Repository,
     /// Which image of it.
     pub follow: Follow,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// How it is swapped.
+    pub strategy: Strategy,
+    /// Why so, for a person.
+    pub strategy_reason: String,
     /// When to look.
     pub schedule: Schedule,
-    /// Where its requests come in; never empty.
+    /// Where its requests come in by the proxy; empty unless that is the strategy.
     pub routes: Vec<Route>,
-    /// The port that the container listens on; it is told by `PORT`.
-    pub port: u16,
+    /// The port that the container listens on, if it is known; a declared app is told by `PORT`.
+    pub port: Option<u16>,
     /// What its container looks like.
     pub container: ContainerSpec,
     /// How the proxy probes it.

@@ -23,6 +23,13 @@ pub mod label {
     pub const SPEC: &str = "tagboat.spec";
     /// The installation (state directory) that it belongs to, so that two tagboats can share a daemon.
     pub const OWNER: &str = "tagboat.owner";
+    /// A person's: the container is to be watched and swapped, though no file declares it.
+    pub const ENABLE: &str = "tagboat.enable";
+    /// A person's: only the tagboat with this scope looks at it.
+    pub const SCOPE: &str = "tagboat.scope";
+    /// On a candidate: the restart policy (`HostConfig.RestartPolicy`, as JSON) that it gets when it has taken over,
+    /// and that the old version gets back when it has not.
+    pub const RESTART: &str = "tagboat.restart";
 }
 
 /// What our labels say about a container.
@@ -40,6 +47,8 @@ pub struct Owned {
     pub digest: Digest,
     /// Hash of its configuration.
     pub spec: String,
+    /// The restart policy it is meant to have, where that was taken over from the version before.
+    pub restart: Option<String>,
 }
 
 /// The engine's own idea of a container's state.

@@ -10,6 +10,11 @@ use super::{ContainerId, Digest, Generation, SwapId, Time};
 pub enum Strategy {
     /// Blue/green behind tagboat's proxy: no gap.
     Proxy,
+    /// The new one proves itself beside the old one, then the old one is stopped: no gap, and no proxy.
+    Overlap,
+    /// Two can't coexist: the old one is stopped and kept, the new one started, and the old one comes back if that
+    /// one does not prove itself. The gap is measured.
+    Recreate,
 }
 
 impl Strategy {
@@ -17,6 +22,8 @@ impl Strategy {
     pub fn label(self) -> &'static str {
         match self {
             Self::Proxy => "proxy",
+            Self::Overlap => "overlap",
+            Self::Recreate => "recreate",
         }
     }
 }
@@ -31,13 +38,17 @@ pub enum Stage {
     Create,
     /// Comparing the created candidate with the intention.
     Compare,
+    /// Stopping the old version to make room; it is kept.
+    Park,
     /// Starting it.
     Start,
     /// Waiting until it has proved that it can serve.
     Gate,
     /// Giving it the user's restart policy.
     Arm,
-    /// Moving the traffic: the commit point.
+    /// Giving it the name of the old version: the commit point without the proxy.
+    Take,
+    /// Moving the traffic: the commit point with the proxy.
     Switch,
     /// Watching the new version with the old one warm.
     Bake,
@@ -47,22 +58,27 @@ pub enum Stage {
     Stop,
     /// Removing the old version and keeping its image.
     Retire,
+    /// Starting the old version again after a failure.
+    Restore,
 }
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Pull,
         Self::Create,
         Self::Compare,
+        Self::Park,
         Self::Start,
         Self::Gate,
+        Self::Take,
         Self::Arm,
         Self::Switch,
         Self::Bake,
         Self::Drain,
         Self::Stop,
         Self::Retire,
+        Self::Restore,
     ];
 
     /// Stable name.
@@ -71,14 +87,17 @@ impl Stage {
             Self::Pull => "pull",
             Self::Create => "create",
             Self::Compare => "compare",
+            Self::Park => "park",
             Self::Start => "start",
             Self::Gate => "gate",
+            Self::Take => "take",
             Self::Arm => "arm",
             Self::Switch => "switch",
             Self::Bake => "bake",
             Self::Drain => "drain",
             Self::Stop => "stop",
             Self::Retire => "retire",
+            Self::Restore => "restore",
         }
     }
 }
@@ -188,6 +207,11 @@ pub enum Hold {
         /// How it failed.
         failure: Failure,
     },
+    /// It can't be swapped as it is: its labels make no sense, it does not run, …
+    NotSwappable {
+        /// Why, and what can be done.
+        message: String,
+    },
 }
 
 impl Hold {
@@ -200,6 +224,7 @@ impl Hold {
             Self::Quarantined { .. } => "quarantined",
             Self::Pinned { .. } => "pinned",
             Self::BackingOff { .. } => "backing_off",
+            Self::NotSwappable { .. } => "not_swappable",
         }
     }
 }
@@ -258,12 +283,22 @@ pub enum Step {
     Create,
     /// Compare it with the intention.
     Compare,
+    /// Take the restart policy from this container and stop it; it is kept.
+    Park {
+        /// The one that serves.
+        container: ContainerId,
+    },
     /// Start it.
     Start,
     /// Pass the gate.
     Gate,
     /// Set the user's restart policy.
     Arm,
+    /// Rename the old one, if it still has the name, then give the name to the candidate.
+    Take {
+        /// The one that has the name.
+        old: Option<ContainerId>,
+    },
     /// Move the traffic if the proxy's revision is still this.
     Switch {
         /// The revision expected.
@@ -289,6 +324,13 @@ pub enum Step {
         /// Which.
         containers: Vec<ContainerId>,
     },
+    /// Start this container again, with this restart policy.
+    Restore {
+        /// The one that was parked.
+        container: ContainerId,
+        /// Its `HostConfig.RestartPolicy` before; `None` leaves it as it is.
+        restart: Option<String>,
+    },
 }
 
 impl Step {
@@ -298,14 +340,17 @@ impl Step {
             Self::Pull => Stage::Pull,
             Self::Create => Stage::Create,
             Self::Compare => Stage::Compare,
+            Self::Park { .. } => Stage::Park,
             Self::Start => Stage::Start,
             Self::Gate => Stage::Gate,
             Self::Arm => Stage::Arm,
+            Self::Take { .. } => Stage::Take,
             Self::Switch { .. } => Stage::Switch,
             Self::Bake { .. } => Stage::Bake,
             Self::Drain { .. } => Stage::Drain,
             Self::Stop { .. } => Stage::Stop,
             Self::Retire { .. } => Stage::Retire,
+            Self::Restore { .. } => Stage::Restore,
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, ContainerId, Digest, Failure, Generation, Hold, PlanReason, SeenSource, Stage, SwapId, Time};
+use super::{
+    AppName, ContainerId, Digest, Failure, Generation, Hold, PlanReason, SeenSource, Stage, Strategy, SwapId, Time,
+};
 
 /// One thing that happened to one app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +91,13 @@ pub enum EventKind {
         /// What there is to say about it.
         note: String,
     },
+    /// Something about the new version that may bite, although it is no failure.
+    Noticed {
+        /// The swap.
+        swap: SwapId,
+        /// It.
+        message: String,
+    },
     /// A swap ended well.
     SwapSucceeded {
         /// The swap.
@@ -99,6 +108,10 @@ pub enum EventKind {
         digest: Digest,
         /// All in all.
         millis: u64,
+        /// How it was done.
+        strategy: Strategy,
+        /// How long nothing served.
+        gap_millis: u64,
     },
     /// A swap ended badly; the old version serves.
     SwapFailed {
@@ -112,6 +125,8 @@ pub enum EventKind {
         rolled_back: bool,
         /// The digest is quarantined.
         quarantined: bool,
+        /// How it was tried.
+        strategy: Strategy,
     },
     /// Nothing is done although something is wanted.
     Held {
@@ -142,6 +157,7 @@ impl EventKind {
             Self::StageStarted { .. } => "stage_started",
             Self::Pulling { .. } => "pulling",
             Self::StageFinished { .. } => "stage_finished",
+            Self::Noticed { .. } => "noticed",
             Self::SwapSucceeded { .. } => "swap_succeeded",
             Self::SwapFailed { .. } => "swap_failed",
             Self::Held { .. } => "held",

@@ -69,14 +69,14 @@ pub(super) enum Body {
     /// A page of our own.
     Own(Option<Bytes>),
     /// What the target sends.
-    Passed(Box<Passed>),
+    Passed(Passed),
 }
 
 /// A target's answer.
 pub(super) struct Passed {
     inner: Incoming,
     /// Both are there until the last frame, trailers included.
-    held: Option<(Claim, Link)>,
+    held: Option<(Claim, Box<Link>)>,
     /// Made when the answer is first waited for: most are whole at once.
     cut: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
@@ -87,12 +87,12 @@ impl Body {
     }
 
     /// Passes an answer on.
-    pub(super) fn passed(inner: Incoming, claim: Claim, link: Link) -> Self {
+    pub(super) fn passed(inner: Incoming, claim: Claim, link: Box<Link>) -> Self {
         let mut passed = Passed { inner, held: Some((claim, link)), cut: None };
         if passed.inner.is_end_stream() {
             passed.finish();
         }
-        Self::Passed(Box::new(passed))
+        Self::Passed(passed)
     }
 }
 

@@ -1,7 +1,6 @@
 //! One request: to its app's target and back.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
@@ -15,6 +14,7 @@ use crate::model::ListenAddr;
 use super::body::Body;
 use super::headers;
 use super::pages::page;
+use super::peer::Peer;
 use super::plane::{AppRuntime, Plane};
 use super::send::{Answered, Failure, send};
 use super::stats::{Class, TargetStats};
@@ -47,7 +47,7 @@ impl Drop for Outcome<'_> {
 pub(super) async fn handle(
     plane: &Plane,
     listener: &ListenAddr,
-    client: IpAddr,
+    peer: &Peer,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let mut response = match normalise(&mut request) {
@@ -61,7 +61,7 @@ pub(super) async fn handle(
             let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
             let app = plane.router.load().find(listener, host, request.uri().path()).cloned();
             match app {
-                Some(app) => serve(plane, &app, client, request).await,
+                Some(app) => serve(plane, &app, peer, request).await,
                 None => {
                     plane.unrouted.fetch_add(1, Ordering::Relaxed);
                     page(StatusCode::NOT_FOUND, "No app is reached by this address.", request.headers())
@@ -103,12 +103,12 @@ fn normalise<B>(request: &mut Request<B>) -> Result<(), (StatusCode, &'static st
     Ok(())
 }
 
-async fn serve(plane: &Plane, app: &AppRuntime, client: IpAddr, mut request: Request<Incoming>) -> Response<Body> {
+async fn serve(plane: &Plane, app: &AppRuntime, peer: &Peer, mut request: Request<Incoming>) -> Response<Body> {
     let outcome = Outcome { app, started: Instant::now(), counted: false };
     let accept = request.headers().get(ACCEPT).cloned();
     let upgrade = headers::upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
-    headers::prepare_request(request.headers_mut(), client);
-    let failure = match send(app, request).await {
+    headers::prepare_request(request.headers_mut(), peer);
+    let failure = match send(app, outcome.started, request).await {
         // A change of protocol that nobody asked for.
         Ok(answer) if is_switch(&answer) && upgrade.is_none() => {
             TargetStats::add(&answer.claim.upstream().stats.transport_errors);

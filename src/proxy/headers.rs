@@ -1,11 +1,11 @@
 //! What a proxy must do to a message's headers (RFC 9110 7.6, RFC 7239).
 
-use std::net::IpAddr;
-
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::peer::Peer;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -31,7 +31,7 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Makes a request fit to be passed on.
-pub(super) fn prepare_request(headers: &mut HeaderMap, client: IpAddr) {
+pub(super) fn prepare_request(headers: &mut HeaderMap, peer: &Peer) {
     let upgrade = upgrade(headers);
     let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
     drop_hop_by_hop(headers);
@@ -41,7 +41,7 @@ pub(super) fn prepare_request(headers: &mut HeaderMap, client: IpAddr) {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     restore_upgrade(headers, upgrade);
-    forwarded(headers, client);
+    forwarded(headers, peer);
 }
 
 /// Makes an answer fit to be passed on.
@@ -71,33 +71,28 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Says for whom the request is passed on; what earlier proxies said stays in front.
-fn forwarded(headers: &mut HeaderMap, client: IpAddr) {
+fn forwarded(headers: &mut HeaderMap, peer: &Peer) {
     let host = headers.get(HOST).cloned();
-    let client = client.to_canonical();
-    append(headers, &X_FORWARDED_FOR, &client.to_string());
+    append(headers, &X_FORWARDED_FOR, peer.address());
+    append(headers, &FORWARDED, peer.element(host.as_ref()));
     if !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
-    let node = if client.is_ipv6() { format!("\"[{client}]\"") } else { client.to_string() };
-    let mut element = format!("for={node};proto=http");
-    if let Some(host) = host {
-        if let Ok(text) = host.to_str()
-            && !text.contains(['"', '\\'])
-        {
-            element.push_str(&format!(";host=\"{text}\""));
-        }
-        if !headers.contains_key(X_FORWARDED_HOST) {
-            headers.insert(X_FORWARDED_HOST, host);
-        }
+    if let Some(host) = host
+        && !headers.contains_key(X_FORWARDED_HOST)
+    {
+        headers.insert(X_FORWARDED_HOST, host);
     }
-    append(headers, &FORWARDED, &element);
 }
 
-fn append(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
-    let earlier: Vec<&str> = headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect();
-    let joined = if earlier.is_empty() { value.to_owned() } else { format!("{}, {value}", earlier.join(", ")) };
-    if let Ok(value) = HeaderValue::from_str(&joined) {
+fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    if !headers.contains_key(name) {
         headers.insert(name, value);
+        return;
+    }
+    let earlier: Vec<&[u8]> = headers.get_all(name).iter().chain([&value]).map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&earlier.join(&b", "[..])) {
+        headers.insert(name, joined);
     }
 }
 
@@ -125,7 +120,7 @@ mod tests {
             ("te", "trailers, gzip"),
             ("x-public", "1"),
         ]);
-        prepare_request(&mut map, "10.0.0.9".parse().unwrap());
+        prepare_request(&mut map, &Peer::new("10.0.0.9".parse().unwrap()));
         assert!(!map.contains_key("x-private") && !map.contains_key("connection") && !map.contains_key("keep-alive"));
         assert_eq!(
             (&map["x-public"], &map["host"]),
@@ -142,7 +137,7 @@ mod tests {
             ("upgrade", "websocket"),
             ("x-forwarded-for", "1.2.3.4"),
         ]);
-        prepare_request(&mut map, "::ffff:10.0.0.9".parse().unwrap());
+        prepare_request(&mut map, &Peer::new("::ffff:10.0.0.9".parse().unwrap()));
         assert_eq!(map["upgrade"], "websocket");
         assert_eq!(map["x-forwarded-for"], "1.2.3.4, 10.0.0.9");
         assert_eq!(map["forwarded"], "for=10.0.0.9;proto=http;host=\"shop.example\"");
@@ -154,14 +149,14 @@ mod tests {
         let mut map =
             headers(&[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAM")]);
         assert!(upgrade(&map).is_none());
-        prepare_request(&mut map, "10.0.0.9".parse().unwrap());
+        prepare_request(&mut map, &Peer::new("10.0.0.9".parse().unwrap()));
         assert!(!map.contains_key("upgrade") && !map.contains_key("connection") && !map.contains_key("http2-settings"));
     }
 
     #[test]
     fn an_ipv6_client_is_quoted() {
         let mut map = HeaderMap::new();
-        prepare_request(&mut map, "2001:db8::1".parse().unwrap());
+        prepare_request(&mut map, &Peer::new("2001:db8::1".parse().unwrap()));
         assert_eq!(map["forwarded"], "for=\"[2001:db8::1]\";proto=http");
     }
 }

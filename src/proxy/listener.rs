@@ -1,6 +1,5 @@
 //! Accepts connections and serves HTTP/1.1 on them.
 
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::model::ListenAddr;
 
 use super::forward::handle;
+use super::peer::Peer;
 use super::plane::Plane;
 
 /// A request's head must arrive within this time.
@@ -54,7 +54,13 @@ pub(super) async fn accept(
         match accepted {
             Ok((stream, client)) => {
                 pause = ACCEPT_PAUSE;
-                connections.spawn(connection(plane.clone(), name.clone(), stream, client.ip(), ending.idle.clone()));
+                connections.spawn(connection(
+                    plane.clone(),
+                    name.clone(),
+                    stream,
+                    Peer::new(client.ip()),
+                    ending.idle.clone(),
+                ));
             }
             Err(error) => {
                 tracing::warn!(listener = %name, %error, "a connection could not be accepted");
@@ -72,21 +78,21 @@ async fn connection(
     plane: Arc<Plane>,
     listener: Arc<ListenAddr>,
     stream: TcpStream,
-    client: IpAddr,
+    peer: Peer,
     idle: CancellationToken,
 ) {
     // Without it small answers wait for the client's delayed acknowledgement; a socket that can't have it still works.
     let _ = stream.set_nodelay(true);
     plane.connections.fetch_add(1, Ordering::Relaxed);
     let service = {
-        let plane = plane.clone();
+        let at = Arc::new((plane.clone(), listener, peer));
         service_fn(move |request| {
-            let (plane, listener) = (plane.clone(), listener.clone());
-            async move { handle(&plane, &listener, client, request).await }
+            let at = at.clone();
+            async move { handle(&at.0, &at.1, &at.2, request).await }
         })
     };
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD).preserve_header_case(true);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
     let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let served = tokio::select! {
         served = serving.as_mut() => served,

@@ -15,6 +15,7 @@ mod forward;
 mod headers;
 mod listener;
 mod pages;
+mod peer;
 mod plane;
 mod pool;
 mod probe;

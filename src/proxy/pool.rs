@@ -28,6 +28,9 @@ const IDLE: Duration = Duration::from_secs(4);
 /// Idle connections that are kept at most; more than this in parallel is a peak.
 const KEPT: usize = 256;
 
+/// A connection that was idle for less is not looked at again before it is used.
+const LOOKED_AT: Duration = Duration::from_millis(20);
+
 /// A connect attempt may take so long; a container on the same host answers at once or not at all.
 const CONNECT: Duration = Duration::from_secs(1);
 
@@ -58,17 +61,14 @@ impl std::fmt::Debug for Link {
 
 impl Link {
     /// Opens a connection.
-    pub(super) async fn connect(addr: SocketAddr) -> std::io::Result<Self> {
+    pub(super) async fn connect(addr: SocketAddr) -> std::io::Result<Box<Self>> {
         let stream = tokio::time::timeout(CONNECT, TcpStream::connect(addr))
             .await
             .map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, "connect timed out"))??;
         stream.set_nodelay(true)?;
-        let (sender, connection) = http1::Builder::new()
-            .preserve_header_case(true)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(std::io::Error::other)?;
-        Ok(Self { sender, connection: Some(connection), end: None, used: Instant::now() })
+        let (sender, connection) =
+            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+        Ok(Box::new(Self { sender, connection: Some(connection), end: None, used: Instant::now() }))
     }
 
     /// Lets the connection do what it can.
@@ -91,7 +91,7 @@ impl Link {
     }
 
     /// Waits for the end of HTTP on it, and gives what then remains.
-    pub(super) async fn into_raw(mut self) -> (TcpStream, Bytes) {
+    pub(super) async fn into_raw(mut self: Box<Self>) -> (TcpStream, Bytes) {
         std::future::poll_fn(|cx| {
             self.drive(cx);
             match self.end.take() {
@@ -108,8 +108,8 @@ impl Link {
     }
 
     /// How long it has lain idle.
-    pub(super) fn idle(&self) -> Duration {
-        self.used.elapsed()
+    pub(super) fn idle(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.used)
     }
 
     /// Open at both ends as far as one can know, and nothing is under way on it.
@@ -139,27 +139,29 @@ fn drive(
 /// Idle connections, the one used last at the back.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    idle: Mutex<VecDeque<Link>>,
+    idle: Mutex<VecDeque<Box<Link>>>,
 }
 
 impl Pool {
-    /// A connection that is open and ready.
-    pub(super) fn take(&self) -> Option<Link> {
+    /// A connection that is open and ready, as far as one can know.
+    pub(super) fn take(&self, now: Instant) -> Option<Box<Link>> {
         loop {
             let mut link = self.idle.lock().expect("no holder panics").pop_back()?;
-            if link.idle() >= IDLE {
+            let idle = link.idle(now);
+            if idle >= IDLE {
                 // Every other one has lain there longer.
                 self.clear();
                 return None;
             }
-            if link.is_ready() {
+            // Looked at when it was given back. One that is closed after all takes no request and gives it back.
+            if idle < LOOKED_AT || link.is_ready() {
                 return Some(link);
             }
         }
     }
 
     /// Keeps a connection if it can be used again; one whose upload has not ended can't.
-    pub(super) fn give_back(&self, mut link: Link) {
+    pub(super) fn give_back(&self, mut link: Box<Link>) {
         if !link.is_ready() {
             return;
         }
@@ -172,8 +174,9 @@ impl Pool {
 
     /// Closes what has been idle for too long.
     pub(super) fn sweep(&self) {
+        let now = Instant::now();
         let mut idle = self.idle.lock().expect("no holder panics");
-        let old = idle.iter().take_while(|link| link.idle() >= IDLE).count();
+        let old = idle.iter().take_while(|link| link.idle(now) >= IDLE).count();
         idle.drain(..old);
         if idle.is_empty() {
             idle.shrink_to_fit();

@@ -28,7 +28,7 @@ const MAY_BE_CLOSING: Duration = Duration::from_millis(200);
 pub(super) struct Answered {
     pub(super) response: Response<Incoming>,
     pub(super) claim: Claim,
-    pub(super) link: Link,
+    pub(super) link: Box<Link>,
 }
 
 /// Why there is no answer.
@@ -50,8 +50,8 @@ struct Attempts {
 }
 
 impl Attempts {
-    fn new() -> Self {
-        Self { deadline: Instant::now() + CONNECT_WINDOW, pause: CONNECT_PAUSE, failed: Vec::new() }
+    fn new(now: Instant) -> Self {
+        Self { deadline: now + CONNECT_WINDOW, pause: CONNECT_PAUSE, failed: Vec::new() }
     }
 
     /// After a failure: goes on at once where there is another target, else after a pause; false when it is time to
@@ -74,15 +74,15 @@ impl Attempts {
 
 /// Sends a request. What was not written to a connection that turned out dead is sent again on another; what was
 /// written is not, because it may have been carried out, unless carrying it out twice is the same as once (RFC 9110
-/// 9.2.2) and the connection had been idle.
-pub(super) async fn send(app: &AppRuntime, request: Request<Incoming>) -> Result<Answered, Failure> {
+/// 9.2.2) and the connection had been idle. `now` is when the request came.
+pub(super) async fn send(app: &AppRuntime, now: Instant, request: Request<Incoming>) -> Result<Answered, Failure> {
     let mut request = request.map(Upload::from);
-    let mut attempts = Attempts::new();
+    let mut attempts = Attempts::new(now);
     let mut fresh_only = false;
     loop {
         let claim = app.claim(&attempts.failed).ok_or(Failure::NoTarget)?;
         let upstream = claim.upstream().clone();
-        let kept = if fresh_only { None } else { upstream.pool.take() };
+        let kept = if fresh_only { None } else { upstream.pool.take(now) };
         let reused = kept.is_some();
         let mut link = match kept {
             Some(link) => link,
@@ -97,7 +97,7 @@ pub(super) async fn send(app: &AppRuntime, request: Request<Incoming>) -> Result
                 }
             },
         };
-        let copy = if reused && link.idle() > MAY_BE_CLOSING { copy(&request) } else { None };
+        let copy = if reused && link.idle(now) > MAY_BE_CLOSING { copy(&request) } else { None };
         let sent = tokio::select! {
             biased;
             sent = link.send(request) => sent,

@@ -12,7 +12,7 @@ use super::pool::Link;
 use super::target::Claim;
 
 /// Carries bytes until it is over or is cut.
-pub(super) async fn tunnel(client: OnUpgrade, link: Link, claim: Claim) {
+pub(super) async fn tunnel(client: OnUpgrade, link: Box<Link>, claim: Claim) {
     let carried = async {
         // A client that goes away before its 101 is written never comes out of HTTP.
         let (Ok(client), target) = tokio::join!(client, link.into_raw()) else { return };

@@ -131,6 +131,27 @@ async fn an_image_that_is_lost_between_check_and_pull_is_tried_again_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_dies_in_the_middle_of_a_pull_is_nobodys_quarantine() {
+    let program = Program::serving(Setup { relayed: true, ..Setup::new("broken-pull") }).await;
+    let load = Load::start(program.port, &["--rps", "100"]);
+    program.registry.relay().slow(1 << 20);
+    Image::sample("v2").note(&"heavy".repeat(1 << 20)).push(&program.registry, "broken-pull", "latest").await;
+    program
+        .wait(Duration::from_secs(30), "the swap is in the pull", || async {
+            program.status().await.filter(|status| status["deploying"][1] == "pull")
+        })
+        .await;
+    program.registry.relay().cut(true);
+    backing_off(&program, "pull").await;
+    program.registry.relay().cut(false);
+    program.registry.relay().slow(0);
+    // It comes back to it by itself.
+    program.wait_for_version("v2").await;
+    program.settled().await;
+    load.finish().assert_clean(100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_keeps_the_old_version_and_is_nobodys_quarantine() {
     let mut program = Program::prepared(Setup::new("broken-disk")).await;
     let disk = Tmpfs::mount(&program.state());

@@ -60,6 +60,25 @@ async fn the_agent_is_killed_in_the_drain_with_a_stream_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_agent_is_killed_in_the_pull() {
+    let program = Program::serving(Setup { relayed: true, ..Setup::new("kill-pull") }).await;
+    let load = Load::start(program.port, &["--rps", "300"]);
+    program.registry.relay().slow(1 << 20);
+    Image::sample("v2").note(&"heavy".repeat(1 << 20)).push(&program.registry, "kill-pull", "latest").await;
+    program
+        .wait(Duration::from_secs(30), "the swap is in the pull", || async {
+            program.status().await.filter(|status| status["deploying"][1] == "pull")
+        })
+        .await;
+    program.kill("agent");
+    program.registry.relay().slow(0);
+    program.wait_for_version("v2").await;
+    program.settled().await;
+    load.finish().assert_clean(200);
+    assert_eq!(program.docker().states("kill-pull"), ["kill-pull.2 running"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_proxy_costs_only_what_was_in_flight_and_refuses_nobody() {
     let program = Program::serving(Setup::new("kill-proxy")).await;
     let load = Load::start(program.port, &["--rps", "300", "--mode", "close", "--slow", "0.1"]);
@@ -105,6 +124,20 @@ async fn the_memory_is_filled_with_rubbish() {
             let path = entry.unwrap().path();
             if path.is_file() {
                 std::fs::write(path, [0xA5; 4096]).unwrap();
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_memory_is_cut_short() {
+    memory("memory-short", |db| {
+        for entry in std::fs::read_dir(db).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let length = std::fs::metadata(&path).unwrap().len();
+                std::fs::File::options().write(true).open(path).unwrap().set_len(length / 3).unwrap();
             }
         }
     })

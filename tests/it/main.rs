@@ -4,8 +4,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::disallowed_methods, reason = "tests")]
 
+mod adopted;
 mod broken;
 mod faults;
+mod fidelity;
 mod kills;
 mod layers;
 mod proxy;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::decide::fixtures::app;
-use crate::model::{Failure, FailureReason, Owned, Stage, Target};
+use crate::model::{App, AppEntry, Failure, FailureReason, Hold, Owned, Quarantine, Stage, SwapId, Target, Time};
 
 const SPEC: &str = "spec";
 
@@ -78,6 +78,7 @@ impl World {
                 replaces: plan.serving.clone(),
                 digest: plan.digest.clone(),
                 spec: SPEC.to_owned(),
+                restart: None,
             },
             id,
             state: ContainerState::Created,
@@ -129,6 +130,7 @@ impl World {
                         self.containers.remove(&id.0);
                     }
                 }
+                Step::Park { .. } | Step::Take { .. } | Step::Restore { .. } => panic!("behind the proxy: {step:?}"),
                 Step::Pull | Step::Compare | Step::Gate | Step::Bake { .. } | Step::Drain { .. } => {}
             }
         }

@@ -7,13 +7,16 @@ use tokio::time::{Duration, Instant};
 
 use crate::decide::compare::differences;
 use crate::decide::container::{container_name, create_body, further_networks, restart_policy};
+use crate::decide::derive;
 use crate::decide::gate::{Gate, Verdict};
 use crate::decide::platform::runs_on;
 use crate::model::{
-    Container, EventKind, FailureReason, ImageDetails, ImageRef, Owned, Platform, ProbeOutcome, PullProgress, Target,
+    Container, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Platform, ProbeOutcome, PullProgress,
+    Target,
 };
 use crate::ports::{CreateContainer, EngineErrorKind, EngineInfo};
 
+use super::adopted::parked_policy;
 use super::{Halt, Stepped, Swap, chain, millis};
 
 /// Between two progress events of a pull.
@@ -80,10 +83,13 @@ impl Swap<'_> {
 
     pub(super) async fn create(&mut self) -> Stepped {
         let info = self.executor.ports.engine.info().await?;
-        let container = CreateContainer {
-            name: container_name(self.executor.app, self.plan.generation),
-            body: self.body(&info),
-            networks: further_networks(self.executor.app, info.api_version),
+        let container = match &self.executor.app.origin {
+            Origin::Declared => CreateContainer {
+                name: container_name(self.executor.app, self.plan.generation),
+                body: self.body(&info),
+                networks: further_networks(self.executor.app, info.api_version),
+            },
+            Origin::Adopted { container } => self.announced_successor(container, &info).await?,
         };
         let name = container.name.clone();
         self.candidate =
@@ -100,7 +106,15 @@ impl Swap<'_> {
         let Some(image) = engine.image(&container.image_id).await? else {
             return Err(Halt::Failed(FailureReason::Engine, format!("its image {} is gone", container.image_id)));
         };
-        let found = differences(&self.body(&engine.info().await?), &inspected, &image.raw);
+        let info = engine.info().await?;
+        let found = match &self.executor.app.origin {
+            Origin::Declared => differences(&self.body(&info), &inspected, &image.raw),
+            Origin::Adopted { container: name } => {
+                let (intended, _) = self.successor(name, &info).await?;
+                self.is_the_pulled_image(&container).await?;
+                derive::compare(&intended.body, &intended.networks, &inspected, &image.raw)
+            }
+        };
         if found.is_empty() {
             return Ok(String::new());
         }
@@ -120,7 +134,8 @@ impl Swap<'_> {
     }
 
     pub(super) async fn gate(&mut self) -> Stepped {
-        let timing = &self.executor.app.timing;
+        let app = self.executor.app;
+        let timing = &app.timing;
         let first = self.inspect().await?;
         // A container that is taken back into service was started long ago: its deadline counts from now.
         let started = if first.restart_policy == "no" { first.started.unwrap_or_else(Utc::now) } else { Utc::now() };
@@ -128,12 +143,18 @@ impl Swap<'_> {
         loop {
             let container = self.inspect().await?;
             let probe = match self.target(&container) {
+                _ if app.port.is_none() => Ok(ProbeOutcome { ok: true, detail: "it runs".to_owned(), millis: 0 }),
                 Ok(target) => self.probe(&target).await,
                 Err(why) => Err(why),
             };
             match gate.sample(Utc::now(), &container, probe.as_ref().map_err(String::as_str)) {
                 Verdict::Wait => self.pause(timing.probe_interval).await?,
-                Verdict::Passed(note) => return Ok(note),
+                Verdict::Passed(note) => {
+                    if let (Some(parked), Some(good)) = (self.parked.take(), gate.good_since()) {
+                        self.gap = (good - parked).to_std().unwrap_or_default();
+                    }
+                    return Ok(note);
+                }
                 Verdict::Failed(reason, message) => return Err(Halt::Failed(reason, message)),
             }
         }
@@ -148,7 +169,13 @@ impl Swap<'_> {
     pub(super) async fn arm(&mut self) -> Stepped {
         let (app, engine) = (self.executor.app, &self.executor.ports.engine);
         let container = self.inspect().await?;
-        engine.set_restart_policy(&container.id, &restart_policy(app)).await?;
+        let policy = match &app.origin {
+            Origin::Declared => Some(restart_policy(app)),
+            Origin::Adopted { .. } => parked_policy(container.owned.restart.as_deref()),
+        };
+        if let Some(policy) = policy {
+            engine.set_restart_policy(&container.id, &policy).await?;
+        }
         // A local tag keeps the image from a person's `docker image prune`; without it a rollback has to pull.
         let tagged = engine.tag(&container.image_id, &local_repository(app), &local_tag(self.plan)).await;
         if let Err(error) = tagged {
@@ -170,6 +197,7 @@ impl Swap<'_> {
             replaces: self.plan.serving.clone(),
             digest: self.plan.digest.clone(),
             spec: self.executor.spec.to_owned(),
+            restart: None,
         };
         create_body(self.executor.app, &self.image(), &owned, &self.executor.settings.owner, info.api_version)
     }
@@ -181,9 +209,10 @@ impl Swap<'_> {
             .and_then(|name| container.addresses.get(name))
             .or_else(|| container.addresses.values().next())
             .ok_or_else(|| format!("it has no address on a network ({})", container.state.label()))?;
+        let port = self.executor.app.port.ok_or("its port is not known")?;
         Ok(Target {
             container: container.id.clone(),
-            addr: (*address, self.executor.app.port).into(),
+            addr: (*address, port).into(),
             generation: container.owned.generation,
         })
     }

@@ -4,6 +4,7 @@
 //! A step that only waits may be interrupted by a shutdown; one that changes something is finished first. Either
 //! way the next start finds what is there and carries on.
 
+mod adopted;
 mod candidate;
 mod service;
 mod undoing;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{
     App, Container, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, Plan, SeenSource, Stage, Step,
+    Time,
 };
 use crate::ports::{EngineError, EngineErrorKind};
 
@@ -65,6 +67,10 @@ struct Swap<'a> {
     executor: &'a Executor<'a>,
     plan: &'a Plan,
     candidate: Option<ContainerId>,
+    /// Since when nothing serves, because the old version was stopped to make room.
+    parked: Option<Time>,
+    /// How long nothing served.
+    gap: Duration,
 }
 
 impl Executor<'_> {
@@ -80,7 +86,8 @@ impl Executor<'_> {
                 generation: plan.generation,
             });
         }
-        let mut swap = Swap { executor: self, plan, candidate: plan.candidate.clone() };
+        let candidate = plan.candidate.clone();
+        let mut swap = Swap { executor: self, plan, candidate, parked: None, gap: Duration::ZERO };
         for step in &plan.steps {
             let stage = step.stage();
             journal.begin(stage);
@@ -105,11 +112,11 @@ impl Executor<'_> {
         }
         (self.on_stage)(None);
         journal.close(DeploymentResult::Succeeded);
-        self.succeeded(plan, millis(started.elapsed()));
+        self.succeeded(plan, millis(started.elapsed()), millis(swap.gap));
         Ended::Succeeded
     }
 
-    fn succeeded(&self, plan: &Plan, millis: u64) {
+    fn succeeded(&self, plan: &Plan, millis: u64, gap_millis: u64) {
         if let Err(error) = self.ports.store.put_attempts(&self.app.name, None) {
             tracing::warn!(app = self.app.name.as_str(), error = &error as &dyn std::error::Error, "{error}");
         }
@@ -118,6 +125,8 @@ impl Executor<'_> {
             reason: plan.reason,
             digest: plan.digest.clone(),
             millis,
+            strategy: plan.strategy,
+            gap_millis,
         });
     }
 
@@ -132,14 +141,17 @@ impl Swap<'_> {
             Step::Pull => self.pull().await,
             Step::Create => self.create().await,
             Step::Compare => self.compare().await,
+            Step::Park { container } => self.park(container).await,
             Step::Start => self.start().await,
             Step::Gate => self.gate().await,
             Step::Arm => self.arm().await,
+            Step::Take { old } => self.take(old.as_ref()).await,
             Step::Switch { expect } => self.switch(*expect).await,
             Step::Bake { until } => self.bake(*until).await,
             Step::Drain { containers } => self.drain(containers).await,
             Step::Stop { containers } => self.stop(containers).await,
             Step::Retire { containers } => self.retire(containers).await,
+            Step::Restore { container, restart } => self.restore(container, restart.as_deref()).await,
         }
     }
 

@@ -146,10 +146,13 @@ impl Swap<'_> {
     /// Stops a container for good: without its restart policy, so that a restart of the daemon leaves it be.
     pub(super) async fn stop_one(&self, id: &ContainerId) -> Result<(), Halt> {
         let engine = &self.executor.ports.engine;
-        let never = serde_json::json!({"Name": "no"});
-        match engine.set_restart_policy(id, &never).await {
+        let container = match engine.inspect(id).await {
             Err(error) if error.kind == crate::ports::EngineErrorKind::NotFound => return Ok(()),
-            other => other?,
+            other => other?.0,
+        };
+        // One that was started with `--rm` has no policy, and can't be given one.
+        if container.restart_policy != "no" {
+            engine.set_restart_policy(id, &serde_json::json!({"Name": "no"})).await?;
         }
         engine.stop(id).await?;
         Ok(())

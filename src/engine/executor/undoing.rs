@@ -33,6 +33,7 @@ impl Swap<'_> {
                 false
             }
             Undo::Revert => self.revert().await,
+            Undo::Return => self.put_back().await,
         };
         self.executor.publish(EventKind::SwapFailed {
             swap: self.plan.swap.clone(),
@@ -40,6 +41,7 @@ impl Swap<'_> {
             failure: failure.clone(),
             rolled_back,
             quarantined,
+            strategy: self.plan.strategy,
         });
         if rolled_back { DeploymentResult::RolledBack { failure } } else { DeploymentResult::Failed { failure } }
     }

@@ -143,6 +143,12 @@ impl Pending {
         struck
     }
 
+    /// Whether this still waits.
+    pub(super) fn has(&self, hint: &Hint) -> bool {
+        let key = (hint.repository.clone(), hint.tag.clone());
+        self.pushes.lock().expect("no holder panics").waiting.contains_key(&key)
+    }
+
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.pushes.lock().expect("no holder panics").waiting.is_empty()

@@ -34,6 +34,8 @@ pub struct HookWorker {
     engine: Hinter,
     pending: Arc<Pending>,
     debounce: Debounce,
+    /// What an earlier run left behind, until an app is there that it concerns: adopted ones are found after the start.
+    late: Vec<Hint>,
 }
 
 /// The state for [`hooks_router`](crate::http::hooks_router) and the worker that empties its queue; nothing
@@ -66,7 +68,7 @@ pub fn build(
         engine: engine.clone(),
         board,
     };
-    Ok((state, HookWorker { queue, engine, pending, debounce: Debounce::default() }))
+    Ok((state, HookWorker { queue, engine, pending, debounce: Debounce::default(), late: Vec::new() }))
 }
 
 impl HookWorker {
@@ -74,10 +76,8 @@ impl HookWorker {
     /// waits at the end is left to the next run in the same way.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut events = self.engine.subscribe();
-        for hint in self.pending.recall(Utc::now()) {
-            tracing::info!(repository = %hint.repository, "a push that was announced before the start is looked at");
-            self.engine.hint(&hint);
-        }
+        self.late = self.pending.recall(Utc::now());
+        self.act_on_late();
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -95,7 +95,10 @@ impl HookWorker {
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 },
-                _ = sweep.tick() => self.sweep().await,
+                _ = sweep.tick() => {
+                    self.act_on_late();
+                    self.sweep().await;
+                }
             }
         }
     }
@@ -107,6 +110,16 @@ impl HookWorker {
                 self.engine.hint(&hint);
             }
         }
+    }
+
+    fn act_on_late(&mut self) {
+        self.late.retain(|hint| {
+            let concerned = self.engine.hint(hint) > 0;
+            if concerned {
+                tracing::info!(repository = %hint.repository, "a push that was announced before the start is looked at");
+            }
+            !concerned && self.pending.has(hint)
+        });
     }
 
     fn act_on_due(&mut self) {

@@ -25,7 +25,21 @@ pub(crate) fn docker() -> &'static Docker {
     })
 }
 
-/// Removes the bridges of runs that have ended.
+/// Runs a daemon until it is told to end, and leaves nothing of it behind.
+const KEEPER: &str = r#"
+dir=$1 bridge=$2
+shift 2
+trap 'kill "$daemon"' TERM
+"$@" & daemon=$!
+wait "$daemon"
+trap '' TERM
+wait "$daemon"
+grep -o " $dir/[^ ]*" /proc/mounts | sort -r | xargs -r umount -l
+ip link delete "$bridge"
+rm -rf "$dir"
+"#;
+
+/// Removes the bridges of runs that have ended without doing so.
 fn clear_bridges() {
     let links = run("ip", &["-o", "link", "show", "type", "bridge"]);
     let links = String::from_utf8_lossy(&links.stdout).into_owned();
@@ -56,28 +70,17 @@ impl Docker {
         let path = |name: &str| dir.join(name).display().to_string();
         let host = format!("unix://{}", path("docker.sock"));
         let (data, exec, pid) = (path("data"), path("exec"), path("pid"));
+        let home = dir.display().to_string();
         let args: Vec<String> = [
-            "--pdeathsig",
-            "TERM",
-            "dockerd",
-            "-H",
-            &host,
-            "--data-root",
-            &data,
-            "--exec-root",
-            &exec,
-            "--pidfile",
-            &pid,
-            "--bridge",
-            &bridge,
-            "--iptables=false",
-            "--ip-masq=false",
-            "--userland-proxy=false",
-            "--log-level",
-            "warn",
+            ["--pdeathsig", "TERM", "sh", "-c", KEEPER, "keeper", &home, &bridge].as_slice(),
+            &["dockerd", "-H", &host, "--data-root", &data, "--exec-root", &exec, "--pidfile", &pid],
+            &["--bridge", &bridge, "--iptables=false", "--ip-masq=false"],
+            &["--log-level", "warn"],
         ]
+        .concat()
+        .into_iter()
         .map(str::to_owned)
-        .to_vec();
+        .collect();
         let log = std::fs::File::create(dir.join("log")).unwrap();
         let (started, ready) = mpsc::channel();
         // The signal comes at the end of the thread that started the program: one that lives as long as we do.
@@ -131,9 +134,26 @@ impl Docker {
         states
     }
 
+    /// Runs a client command that must succeed, and returns what it prints.
+    pub(crate) fn must(&self, args: &[&str]) -> String {
+        let output = self.cli(args);
+        assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// The inspect document of a container by its name.
+    pub(crate) fn named(&self, name: &str) -> Option<Value> {
+        let output = self.cli(&["container", "inspect", name]);
+        let documents: Vec<Value> = serde_json::from_slice(&output.stdout).ok()?;
+        documents.into_iter().next()
+    }
+
+    /// Removes an app's containers, and those of an adopted one by name.
     pub(crate) fn remove_all(&self, app: &str) {
-        for container in self.containers(app) {
-            self.cli(&["rm", "-f", container["Id"].as_str().unwrap_or_default()]);
+        let ids = self.containers(app).into_iter().filter_map(|c| Some(c["Id"].as_str()?.to_owned()));
+        let ids: Vec<String> = ids.chain([app.to_owned()]).collect();
+        for id in ids {
+            self.cli(&["rm", "-f", "-v", &id]);
         }
     }
 }

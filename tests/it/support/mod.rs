@@ -5,6 +5,7 @@ mod image;
 mod load;
 mod program;
 mod registry;
+mod relay;
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};

@@ -21,6 +21,10 @@ pub(crate) struct Setup {
     pub(crate) more: &'static str,
     /// The times of a swap.
     pub(crate) swap: &'static str,
+    /// Whether the registry is reached through a relay.
+    pub(crate) relayed: bool,
+    /// Whether the configuration declares the app.
+    pub(crate) declared: bool,
 }
 
 impl Setup {
@@ -31,6 +35,8 @@ impl Setup {
             every: "1h",
             more: "health: {http: /healthz}",
             swap: "probe_interval: 50ms, min_healthy: 300ms, healthy_deadline: 8s, bake: 700ms, drain: 10s, drain_streams: 5s",
+            relayed: false,
+            declared: true,
         }
     }
 }
@@ -64,6 +70,7 @@ impl Program {
         let hooks = free_port();
         let url = format!("http://127.0.0.1:{hooks}/hooks/registry");
         let registry = Registry::start(Some((&url, "Bearer hook-secret"))).await;
+        let registry = if setup.relayed { registry.behind_a_relay().await } else { registry };
         let dir = tempfile::Builder::new().prefix("tagboat-test-").tempdir().unwrap();
         let program = Self {
             setup,
@@ -81,7 +88,16 @@ impl Program {
 
     /// Writes the configuration; `more` is added to it.
     pub(crate) fn write_config(&self, more: &str) {
-        let Setup { app, every, more: app_more, swap } = &self.setup;
+        let Setup { app, every, more: app_more, swap, declared, .. } = &self.setup;
+        let (registry, port) = (self.registry.host(), self.port);
+        let own = if *declared {
+            format!("  {app}:\n    image: {registry}/{app}\n    listen: '127.0.0.1:{port}'\n    {app_more}\n")
+        } else {
+            String::new()
+        };
+        // Tests share an engine: each adopts what is its own.
+        let scope = app;
+        let apps = if own.is_empty() && more.is_empty() { "{}".to_owned() } else { format!("\n{own}{more}") };
         let text = format!(
             "state_dir: {state}\n\
              docker: {{host: '{docker}'}}\n\
@@ -90,14 +106,13 @@ impl Program {
              hooks: {{listen: '127.0.0.1:{hooks}', receivers: {{registry: {{sender: distribution, token: hook-secret}}}}}}\n\
              defaults: {{every: {every}, swap: {{{swap}}}}}\n\
              log: {{level: debug}}\n\
-             apps:\n  {app}:\n    image: {registry}/{app}\n    listen: '127.0.0.1:{port}'\n    {app_more}\n{more}",
+             adopt: {{scope: {scope}}}\n\
+             apps: {apps}\n",
             state = self.state().display(),
             docker = docker().host,
             api = self.api,
             metrics = self.metrics,
             hooks = self.hooks,
-            registry = self.registry.host(),
-            port = self.port,
         );
         std::fs::write(self.dir.path().join("tagboat.yaml"), text).unwrap();
     }

@@ -3,11 +3,15 @@
 use std::process::Command;
 use std::time::Duration;
 
+use super::relay::Relay;
 use super::{Owned, free_port, wait_for};
 
 /// A registry.
 pub(crate) struct Registry {
-    pub(crate) port: u16,
+    /// Where it listens itself.
+    port: u16,
+    /// What everybody else reaches it through, when it has one.
+    relay: Option<Relay>,
     dir: tempfile::TempDir,
     process: Option<Owned>,
 }
@@ -15,7 +19,7 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts one; `notify` is where it announces pushes, and the `Authorization` that it sends.
     pub(crate) async fn start(notify: Option<(&str, &str)>) -> Self {
-        let mut registry = Self { port: free_port(), dir: tempfile::tempdir().unwrap(), process: None };
+        let mut registry = Self { port: free_port(), relay: None, dir: tempfile::tempdir().unwrap(), process: None };
         let root = registry.dir.path().display().to_string();
         let port = registry.port;
         let mut config = format!(
@@ -31,6 +35,17 @@ impl Registry {
         std::fs::write(registry.dir.path().join("config.yml"), config).unwrap();
         registry.resume().await;
         registry
+    }
+
+    /// From now on everybody reaches it through a relay.
+    pub(crate) async fn behind_a_relay(mut self) -> Self {
+        self.relay = Some(Relay::to(self.port).await);
+        self
+    }
+
+    /// The relay.
+    pub(crate) fn relay(&self) -> &Relay {
+        self.relay.as_ref().expect("it was put behind one")
     }
 
     /// Starts it again after a `stop`.
@@ -57,9 +72,9 @@ impl Registry {
         std::fs::remove_file(blobs.join(&hex[..2]).join(hex).join("data")).unwrap();
     }
 
-    /// `127.0.0.1:port`
+    /// `127.0.0.1:port`, where everybody reaches it.
     pub(crate) fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.relay.as_ref().map_or(self.port, |relay| relay.port))
     }
 }
 

@@ -1,0 +1,233 @@
+//! Observation → decision where no proxy says what serves: the container's name does.
+//!
+//! The container called `shop` serves. A candidate is `shop.next-7`; once it has proved itself the old one becomes
+//! `shop.prev-7` and the candidate takes `shop`: that is the commit point. A crash between the two renames leaves
+//! nobody with the name, and is rolled forward, because a candidate is only ever renamed to after its gate. What the
+//! old one needs to come back, its restart policy, is in the candidate's labels, written before the old one is
+//! touched; a candidate that has failed gives up the name `next` last, so that until then it is known that the old
+//! one may still have to be put back.
+
+use crate::model::{
+    Container, ContainerId, ContainerState, Decision, Digest, Generation, Hold, Plan, PlanReason, Step, Strategy,
+};
+
+use super::observation::Observation;
+
+const NEXT: &str = ".next-";
+const PREVIOUS: &str = ".prev-";
+const FAILED: &str = ".failed-";
+
+/// A candidate's name.
+pub fn next_name(name: &str, generation: Generation) -> String {
+    format!("{name}{NEXT}{generation}")
+}
+
+/// The name of a container whose successor, of this generation, has taken over.
+pub fn previous_name(name: &str, generation: Generation) -> String {
+    format!("{name}{PREVIOUS}{generation}")
+}
+
+/// The name of a candidate that failed and is kept for inspection.
+pub fn failed_name(name: &str, generation: Generation) -> String {
+    format!("{name}{FAILED}{generation}")
+}
+
+/// The name of the one that serves, whatever part in a swap the container with `name` has.
+pub fn serving_name(name: &str) -> &str {
+    let base = [NEXT, PREVIOUS, FAILED].iter().find_map(|part| {
+        let (base, generation) = name.rsplit_once(part)?;
+        generation.parse::<u64>().ok().map(|_| base)
+    });
+    base.filter(|base| !base.is_empty()).unwrap_or(name)
+}
+
+/// Says what to do now about the app whose serving container is called `name`.
+pub(super) fn decide(seen: &Observation<'_>, name: &str) -> Decision {
+    let roles = Roles::of(seen, name);
+    match roles.serving {
+        Some(serving) => roles.beside(serving),
+        None => roles.without_name(),
+    }
+}
+
+/// The containers by the part they have, told by their names; each by generation.
+struct Roles<'a> {
+    seen: &'a Observation<'a>,
+    serving: Option<&'a Container>,
+    candidates: Vec<&'a Container>,
+    previous: Vec<&'a Container>,
+    failed: Vec<&'a Container>,
+}
+
+impl<'a> Roles<'a> {
+    fn of(seen: &'a Observation<'a>, name: &str) -> Self {
+        let mut all: Vec<&Container> = seen.containers.iter().filter(|c| c.state != ContainerState::Removing).collect();
+        all.sort_by_key(|c| c.owned.generation);
+        let part = |part: &str| -> Vec<&'a Container> {
+            let is = |c: &&&Container| c.name.strip_prefix(name).is_some_and(|rest| rest.starts_with(part));
+            all.iter().filter(is).copied().collect()
+        };
+        let serving = all.iter().copied().find(|c| c.name == name);
+        Self { seen, serving, candidates: part(NEXT), previous: part(PREVIOUS), failed: part(FAILED) }
+    }
+
+    /// Nobody has the name.
+    fn without_name(&self) -> Decision {
+        let succeeds = |c: &&Container| self.previous.iter().any(|p| c.owned.replaces.as_ref() == Some(&p.id));
+        if let Some(candidate) = self.candidates.iter().rev().find(|c| succeeds(c)) {
+            let mut steps = vec![Step::Take { old: None }, Step::Arm];
+            steps.extend(Self::removal(&self.previous));
+            return act(self.plan(PlanReason::FinishedSwap, candidate, steps));
+        }
+        if let Some(previous) = self.previous.last() {
+            let restore = Step::Restore { container: previous.id.clone(), restart: self.parked_policy(previous) };
+            return act(self.plan(PlanReason::ServingLost, previous, vec![Step::Take { old: None }, restore]));
+        }
+        let message = "there is no container of its name any more".to_owned();
+        Decision::Hold(Hold::NotSwappable { message })
+    }
+
+    /// Somebody has the name: first what is left over, then what is new.
+    fn beside(&self, serving: &'a Container) -> Decision {
+        if !self.previous.is_empty() {
+            let mut steps = vec![Step::Arm];
+            steps.extend(Self::removal(&self.previous));
+            return act(self.plan(PlanReason::FinishedSwap, serving, steps));
+        }
+        if let Some(candidate) = self.resumable(serving) {
+            return act(self.resume(candidate, serving));
+        }
+        if let Some(plan) = self.clear(serving) {
+            return act(plan);
+        }
+        if !matches!(serving.state, ContainerState::Running | ContainerState::Restarting) {
+            let state = serving.state.label();
+            let message = format!("its container is {state}: it is left so, and swapped once it runs again");
+            return Decision::Hold(Hold::NotSwappable { message });
+        }
+        self.compare(serving)
+    }
+
+    /// The newest candidate, if it is to replace what serves, is still wanted and has not ended.
+    fn resumable(&self, serving: &Container) -> Option<&'a Container> {
+        let candidate = self.candidates.last().copied()?;
+        let replaces = candidate.owned.replaces.as_ref() == Some(&serving.id);
+        let wanted = self.seen.wanted.digest.as_ref() == Some(&candidate.owned.digest);
+        let usable = matches!(candidate.state, ContainerState::Created | ContainerState::Running);
+        let alone = self.candidates.len() == 1;
+        let allowed = self.seen.obstacle(&candidate.owned.digest).is_none();
+        (replaces && wanted && usable && alone && allowed).then_some(candidate)
+    }
+
+    fn resume(&self, candidate: &Container, serving: &Container) -> Plan {
+        let mut steps = self.steps(serving);
+        if candidate.state == ContainerState::Running {
+            steps.retain(|step| *step != Step::Compare);
+        }
+        let mut plan = self.plan(PlanReason::ResumedCandidate, candidate, steps);
+        plan.serving = Some(serving.id.clone());
+        plan.fallback = Some(serving.id.clone());
+        plan.previous = Some(serving.owned.digest.clone());
+        plan
+    }
+
+    /// Candidates that will not be carried on, and all failed ones but the last. What they were to replace is put
+    /// back first, if it was already parked.
+    fn clear(&self, serving: &Container) -> Option<Plan> {
+        let failed = self.failed.iter().rev().skip(1);
+        let gone: Vec<&Container> = self.candidates.iter().chain(failed).copied().collect();
+        if gone.is_empty() {
+            return None;
+        }
+        let ids: Vec<ContainerId> = gone.iter().map(|c| c.id.clone()).collect();
+        let mut steps = vec![Step::Stop { containers: ids.clone() }];
+        if self.candidates.iter().any(|c| c.owned.replaces.as_ref() == Some(&serving.id)) {
+            steps.push(Step::Restore { container: serving.id.clone(), restart: self.parked_policy(serving) });
+        }
+        steps.push(Step::Retire { containers: ids });
+        Some(self.plan(PlanReason::ClearedLeftovers, serving, steps))
+    }
+
+    fn compare(&self, serving: &Container) -> Decision {
+        let Some(digest) = &self.seen.wanted.digest else { return Decision::Hold(self.seen.registry_unknown()) };
+        let reason = if *digest != serving.owned.digest {
+            if self.seen.wanted.pinned.is_some() { PlanReason::Pinned } else { PlanReason::TagMoved }
+        } else if self.seen.forced {
+            PlanReason::Forced
+        } else {
+            return self.seen.settled();
+        };
+        match self.seen.obstacle(digest) {
+            Some(hold) => Decision::Hold(hold),
+            None => act(self.deploy(digest, reason, serving)),
+        }
+    }
+
+    /// A whole swap.
+    fn deploy(&self, digest: &Digest, reason: PlanReason, serving: &Container) -> Plan {
+        let last = self.seen.containers.iter().map(|c| c.owned.generation).max();
+        let mut steps = vec![Step::Pull, Step::Create];
+        steps.extend(self.steps(serving));
+        Plan {
+            swap: self.seen.swap.clone(),
+            reason,
+            strategy: self.seen.app.strategy,
+            digest: digest.clone(),
+            generation: last.map_or(Generation(1), Generation::next),
+            serving: Some(serving.id.clone()),
+            fallback: Some(serving.id.clone()),
+            previous: Some(serving.owned.digest.clone()),
+            candidate: None,
+            steps,
+        }
+    }
+
+    /// From a created candidate to the end.
+    fn steps(&self, serving: &Container) -> Vec<Step> {
+        let park = Step::Park { container: serving.id.clone() };
+        let mut steps = vec![Step::Compare];
+        if self.seen.app.strategy == Strategy::Overlap {
+            steps.extend([Step::Start, Step::Gate, park]);
+        } else {
+            steps.extend([park, Step::Start, Step::Gate]);
+        }
+        steps.extend([Step::Take { old: Some(serving.id.clone()) }, Step::Arm]);
+        steps.push(Step::Retire { containers: vec![serving.id.clone()] });
+        steps
+    }
+
+    fn removal(containers: &[&Container]) -> [Step; 2] {
+        let ids: Vec<ContainerId> = containers.iter().map(|c| c.id.clone()).collect();
+        [Step::Stop { containers: ids.clone() }, Step::Retire { containers: ids }]
+    }
+
+    /// The restart policy that a parked container had.
+    fn parked_policy(&self, parked: &Container) -> Option<String> {
+        let mut successors = self.candidates.iter().chain(&self.failed).chain(self.serving.iter()).rev();
+        successors.find(|c| c.owned.replaces.as_ref() == Some(&parked.id))?.owned.restart.clone()
+    }
+
+    /// A plan about a container that exists.
+    fn plan(&self, reason: PlanReason, subject: &Container, steps: Vec<Step>) -> Plan {
+        let other = self.serving.filter(|serving| serving.id != subject.id);
+        Plan {
+            swap: subject.owned.swap.clone(),
+            reason,
+            strategy: self.seen.app.strategy,
+            digest: subject.owned.digest.clone(),
+            generation: subject.owned.generation,
+            serving: self.serving.map(|serving| serving.id.clone()),
+            fallback: other.map(|serving| serving.id.clone()),
+            previous: other.map(|serving| serving.owned.digest.clone()),
+            candidate: Some(subject.id.clone()),
+            steps,
+        }
+    }
+}
+
+fn act(plan: Plan) -> Decision {
+    Decision::Act(Box::new(plan))
+}
+
+#[cfg(test)]
+mod tests;

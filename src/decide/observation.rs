@@ -1,0 +1,75 @@
+//! What a decision about one app depends on, and what forbids one whatever the strategy.
+
+use crate::model::{App, AppEntry, Attempts, Container, Decision, Digest, Hold, Quarantine, SwapId, Time};
+
+/// What should serve.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// The digest, as of the last answer; `None` when there never was one.
+    pub digest: Option<Digest>,
+    /// Why the registry's answer is missing or old.
+    pub unknown: Option<String>,
+    /// Set when a person pinned the digest: why, and what the tag points to if that is something else.
+    pub pinned: Option<(String, Option<Digest>)>,
+}
+
+/// Everything that a decision about one app depends on.
+#[derive(Debug, Clone)]
+pub struct Observation<'a> {
+    /// The app as configured.
+    pub app: &'a App,
+    /// The hash of its configuration.
+    pub spec: &'a str,
+    /// What should serve.
+    pub wanted: &'a Wanted,
+    /// Its containers, in any state.
+    pub containers: &'a [Container],
+    /// What the proxy knows of it.
+    pub entry: Option<&'a AppEntry>,
+    /// Its digests that failed.
+    pub quarantine: &'a [Quarantine],
+    /// Failed attempts that were not the image's fault.
+    pub attempts: Option<&'a Attempts>,
+    /// A person asked for a deployment although nothing may have changed.
+    pub forced: bool,
+    /// The time.
+    pub now: Time,
+    /// The id to use for a new swap.
+    pub swap: &'a SwapId,
+}
+
+impl Observation<'_> {
+    /// What is wanted serves. "Could not check" is still not "up to date", and neither is a pin that holds
+    /// something newer back.
+    pub(super) fn settled(&self) -> Decision {
+        if let Some((reason, Some(newer))) = &self.wanted.pinned {
+            return Decision::Hold(Hold::Pinned { newer: newer.clone(), reason: reason.clone() });
+        }
+        if self.wanted.unknown.is_some() {
+            return Decision::Hold(self.registry_unknown());
+        }
+        Decision::UpToDate
+    }
+
+    pub(super) fn registry_unknown(&self) -> Hold {
+        let message = self.wanted.unknown.clone().unwrap_or_else(|| "the registry was not asked yet".to_owned());
+        Hold::RegistryUnknown { message }
+    }
+
+    /// What forbids deploying a digest.
+    pub(super) fn obstacle(&self, digest: &Digest) -> Option<Hold> {
+        if self.forced {
+            return None;
+        }
+        let failed_so = |q: &&Quarantine| q.digest == *digest && q.spec.as_deref().is_none_or(|spec| spec == self.spec);
+        if let Some(entry) = self.quarantine.iter().find(failed_so) {
+            return Some(Hold::Quarantined { digest: digest.clone(), failure: entry.failure.clone() });
+        }
+        self.backing_off(digest)
+    }
+
+    pub(super) fn backing_off(&self, digest: &Digest) -> Option<Hold> {
+        let attempts = self.attempts.filter(|a| a.digest == *digest && self.now < a.not_before)?;
+        Some(Hold::BackingOff { digest: digest.clone(), until: attempts.not_before, failure: attempts.failure.clone() })
+    }
+}

@@ -1,0 +1,104 @@
+//! Which strategy a container's real configuration allows, and why.
+
+use serde_json::Value;
+
+use crate::model::Strategy;
+
+/// Chooses for a container that is reached without the proxy, from its inspect document.
+pub fn choose(inspected: &Value) -> (Strategy, String) {
+    match exclusive(inspected) {
+        Some(why) => (Strategy::Recreate, why),
+        None => (Strategy::Overlap, "nothing of it can be had by one container only".to_owned()),
+    }
+}
+
+/// What of a container two can't have at once; `None` when they can run side by side.
+pub fn exclusive(inspected: &Value) -> Option<String> {
+    let host = &inspected["HostConfig"];
+    if let Some(port) = published(host) {
+        return Some(format!("it publishes port {port} of the host"));
+    }
+    if let Some(address) = fixed_address(inspected) {
+        return Some(format!("its address {address} is fixed"));
+    }
+    let mode = |key: &str| host[key].as_str().unwrap_or_default();
+    if mode("NetworkMode") == "host" {
+        return Some("it uses the host's network".to_owned());
+    }
+    if let Some(joined) = mode("NetworkMode").strip_prefix("container:") {
+        return Some(format!("it shares the network of container {}", joined.get(..12).unwrap_or(joined)));
+    }
+    if let Some(device) = host["Devices"].as_array().and_then(|devices| devices.first()) {
+        return Some(format!("it uses device {}", device["PathOnHost"].as_str().unwrap_or("of the host")));
+    }
+    writable(inspected).map(|target| format!("it writes to {target}, which a second one would write to as well"))
+}
+
+/// The first host port that is asked for by number.
+fn published(host: &Value) -> Option<&str> {
+    let bindings = host["PortBindings"].as_object()?.values().filter_map(Value::as_array).flatten();
+    bindings.filter_map(|binding| binding["HostPort"].as_str()).find(|port| !port.is_empty() && *port != "0")
+}
+
+/// An address in a network that was asked for.
+fn fixed_address(inspected: &Value) -> Option<&str> {
+    let endpoints = inspected.pointer("/NetworkSettings/Networks")?.as_object()?.values();
+    let mut asked = endpoints.filter_map(|endpoint| endpoint.get("IPAMConfig")).filter(|config| config.is_object());
+    asked.find_map(|config| ["IPv4Address", "IPv6Address"].iter().find_map(|key| config[*key].as_str()))
+}
+
+/// A mount that outlives the container and can be written to. The engine's own socket is none: it is spoken to.
+fn writable(inspected: &Value) -> Option<&str> {
+    let mounts = inspected["Mounts"].as_array()?.iter();
+    let mut kept = mounts.filter(|mount| {
+        let kind = mount["Type"].as_str();
+        mount["RW"] == true
+            && matches!(kind, Some("volume" | "bind"))
+            && !mount["Source"].as_str().is_some_and(|source| source.ends_with(".sock"))
+    });
+    kept.find_map(|mount| mount["Destination"].as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_only_one_can_have_makes_them_take_turns() {
+        for (label, inspected, wanted) in [
+            ("nothing", json!({"HostConfig": {"NetworkMode": "default"}}), None),
+            (
+                "a published port",
+                json!({"HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "8080"}]}}}),
+                Some("8080"),
+            ),
+            (
+                "a port of the engine's choice",
+                json!({"HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": ""}]}}}),
+                None,
+            ),
+            (
+                "a fixed address",
+                json!({"NetworkSettings": {"Networks": {"n": {"IPAMConfig": {"IPv4Address": "10.0.0.9"}}}}}),
+                Some("10.0.0.9"),
+            ),
+            ("a network without wishes", json!({"NetworkSettings": {"Networks": {"n": {"IPAMConfig": null}}}}), None),
+            ("the host's network", json!({"HostConfig": {"NetworkMode": "host"}}), Some("host's network")),
+            ("another's network", json!({"HostConfig": {"NetworkMode": "container:abc"}}), Some("abc")),
+            ("a device", json!({"HostConfig": {"Devices": [{"PathOnHost": "/dev/ttyUSB0"}]}}), Some("/dev/ttyUSB0")),
+            ("a volume", json!({"Mounts": [{"Type": "volume", "RW": true, "Destination": "/data"}]}), Some("/data")),
+            ("a volume to read", json!({"Mounts": [{"Type": "volume", "RW": false, "Destination": "/data"}]}), None),
+            (
+                "the engine's socket",
+                json!({"Mounts": [{"Type": "bind", "RW": true, "Source": "/run/docker.sock", "Destination": "/d"}]}),
+                None,
+            ),
+        ] {
+            let (strategy, why) = choose(&inspected);
+            let expected = if wanted.is_some() { Strategy::Recreate } else { Strategy::Overlap };
+            assert_eq!(strategy, expected, "{label}: {why}");
+            assert!(why.contains(wanted.unwrap_or_default()), "{label}: {why}");
+        }
+    }
+}

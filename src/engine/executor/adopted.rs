@@ -1,0 +1,212 @@
+//! What is different where the container was made by a person: the next one is derived from it, and names say what
+//! serves.
+
+use chrono::Utc;
+use serde_json::{Value, json};
+
+use crate::decide::by_name::{next_name, previous_name};
+use crate::decide::container::sign;
+use crate::decide::derive::{Notice, Options, Sources, derive};
+use crate::model::{
+    Container, ContainerId, EventKind, FailureReason, Follow, ImageDetails, ImageRef, Origin, Owned, Version,
+};
+use crate::ports::{CreateContainer, EngineErrorKind, EngineInfo};
+
+use super::candidate::local_repository;
+use super::{Halt, Stepped, Swap, chain};
+
+/// The label in which a person names fields that stay although they equal the image's default.
+const KEEP_CONFIG: &str = "tagboat.keep_config";
+
+impl Swap<'_> {
+    /// The container that takes the place of the one that serves, about to be created.
+    pub(super) async fn announced_successor(&self, name: &str, info: &EngineInfo) -> Result<CreateContainer, Halt> {
+        let (successor, notices) = self.successor(name, info).await?;
+        for notice in notices {
+            self.executor.publish(EventKind::Noticed { swap: self.plan.swap.clone(), message: notice.to_string() });
+        }
+        self.name_image(&self.pulled().await?.id).await?;
+        Ok(successor)
+    }
+
+    /// The container that takes the place of the one that serves, and what a person should know of it.
+    pub(super) async fn successor(
+        &self,
+        name: &str,
+        info: &EngineInfo,
+    ) -> Result<(CreateContainer, Vec<Notice>), Halt> {
+        let engine = &self.executor.ports.engine;
+        let serving = self.plan.serving.as_ref();
+        let serving = serving.ok_or_else(|| failed("there is no container to derive the next one from"))?;
+        let (old, inspected) = engine.inspect(serving).await?;
+        let (old_image, new_image) = (engine.image(&old.image_id).await?, self.pulled().await?);
+        let keep = inspected["Config"]["Labels"][KEEP_CONFIG].as_str().unwrap_or_default();
+        let keep = keep.parse().map_err(|error: String| failed(format!("label {KEEP_CONFIG}: {error}")))?;
+        let options = Options { keep, image: Some(self.written(&inspected)), ..Options::default() };
+        let sources = Sources {
+            container: &inspected,
+            old_image: old_image.as_ref().map(|image| &image.raw),
+            new_image: &new_image.raw,
+            api: info.api_version,
+            options: &options,
+        };
+        let derived = derive(&sources).map_err(|error| failed(chain(&error)))?;
+        let mut body = derived.body;
+        let policy = inspected["HostConfig"]["RestartPolicy"].clone();
+        body["HostConfig"]["RestartPolicy"] = json!({"Name": "no", "MaximumRetryCount": 0});
+        let owned = Owned {
+            app: self.executor.app.name.clone(),
+            generation: self.plan.generation,
+            swap: self.plan.swap.clone(),
+            replaces: Some(serving.clone()),
+            digest: self.plan.digest.clone(),
+            spec: self.executor.spec.to_owned(),
+            // Of one that is parked already, the policy is what the candidate was told before.
+            restart: self.told().await?.or_else(|| Some(policy.to_string())),
+        };
+        if let Some(body) = body.as_object_mut() {
+            sign(body, &owned, &self.executor.settings.owner);
+        }
+        let name = next_name(name, self.plan.generation);
+        Ok((CreateContainer { name, body, networks: derived.networks }, derived.notices))
+    }
+
+    /// The restart policy in the labels of a candidate that is there already.
+    async fn told(&self) -> Result<Option<String>, Halt> {
+        if self.candidate.is_none() {
+            return Ok(None);
+        }
+        Ok(self.inspect().await?.owned.restart)
+    }
+
+    async fn pulled(&self) -> Result<ImageDetails, Halt> {
+        let image = ImageRef::by_digest(&self.executor.app.image, &self.plan.digest).to_string();
+        let missing = || Halt::Failed(FailureReason::Pull, format!("the engine does not have {image} any more"));
+        self.executor.ports.engine.image(&image).await?.ok_or_else(missing)
+    }
+
+    /// The image as the next container names it: as the last one did, as long as that is the tag that is followed.
+    fn written(&self, inspected: &Value) -> String {
+        let app = self.executor.app;
+        let before = inspected["Config"]["Image"].as_str().unwrap_or_default();
+        let Follow::Tag(tag) = &app.follow else {
+            return ImageRef::by_digest(&app.image, &self.plan.digest).to_string();
+        };
+        let same = before
+            .parse::<ImageRef>()
+            .is_ok_and(|image| image.repository == app.image && image.version == Version::Tag(tag.clone()));
+        if same { before.to_owned() } else { ImageRef::by_tag(&app.image, tag).to_string() }
+    }
+
+    /// Gives the tag that the container names to this image on this host, as a pull by that tag would.
+    pub(super) async fn name_image(&self, image_id: &str) -> Result<(), Halt> {
+        let Follow::Tag(tag) = &self.executor.app.follow else { return Ok(()) };
+        let repository = self.executor.app.image.to_string();
+        Ok(self.executor.ports.engine.tag(image_id, &repository, tag.as_str()).await?)
+    }
+
+    /// Between the tagging and the create call somebody else may have moved the tag on this host.
+    pub(super) async fn is_the_pulled_image(&self, candidate: &Container) -> Result<(), Halt> {
+        let pulled = self.pulled().await?;
+        if candidate.image_id == pulled.id {
+            return Ok(());
+        }
+        let message = format!("it was made from image {} instead of {}", candidate.image_id, pulled.id);
+        Err(Halt::Failed(FailureReason::Differs, message))
+    }
+
+    /// Stops what serves, to make room; it is kept, and does not come back by itself meanwhile.
+    pub(super) async fn park(&mut self, container: &ContainerId) -> Stepped {
+        self.keep_image(container).await;
+        self.parked = Some(Utc::now());
+        self.stop_one(container).await?;
+        Ok(String::new())
+    }
+
+    /// A local tag keeps the old image for a rollback; without it a rollback has to pull.
+    async fn keep_image(&self, container: &ContainerId) {
+        let (app, engine) = (self.executor.app, &self.executor.ports.engine);
+        let tagged = async {
+            let (old, _) = engine.inspect(container).await?;
+            engine.tag(&old.image_id, &local_repository(app), &format!("gen-{}", old.owned.generation)).await
+        };
+        if let Err(error) = tagged.await {
+            tracing::warn!(app = app.name.as_str(), "the image could not be tagged to be kept: {}", chain(&error));
+        }
+    }
+
+    /// The commit point: the candidate takes the name.
+    pub(super) async fn take(&mut self, old: Option<&ContainerId>) -> Stepped {
+        let Origin::Adopted { container: name } = &self.executor.app.origin else {
+            return Err(failed("a declared app has no name to take over"));
+        };
+        let engine = &self.executor.ports.engine;
+        if let Some(old) = old {
+            match engine.rename(old, &previous_name(name, self.plan.generation)).await {
+                // One that was started with `--rm` went when it was stopped.
+                Err(error) if error.kind == EngineErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        engine.rename(self.candidate()?, name).await?;
+        Ok(format!("it is called {name} now"))
+    }
+
+    /// Starts a parked container again, as it was.
+    pub(super) async fn restore(&mut self, container: &ContainerId, restart: Option<&str>) -> Stepped {
+        let engine = &self.executor.ports.engine;
+        engine.start(container).await?;
+        if let Some(policy) = parked_policy(restart) {
+            engine.set_restart_policy(container, &policy).await?;
+        }
+        let (restored, _) = engine.inspect(container).await?;
+        self.name_image(&restored.image_id).await?;
+        Ok(String::new())
+    }
+
+    /// After a failure: the candidate goes, what it was to replace comes back. The candidate loses its name last: as
+    /// long as it has it, the next start knows that this is not finished. Returns whether the old one is back after
+    /// it was away.
+    pub(super) async fn put_back(&mut self) -> bool {
+        let was_parked = self.parked.is_some();
+        let returned = self.back_in_place().await;
+        if let Err(Halt::Failed(_, message)) = &returned {
+            let app = self.executor.app.name.as_str();
+            tracing::error!(app, "the old version could not be put back yet, and is tried again: {message}");
+        }
+        returned.is_ok() && was_parked
+    }
+
+    async fn back_in_place(&mut self) -> Result<(), Halt> {
+        let restart = match self.told().await {
+            Err(Halt::Failed(FailureReason::CandidateGone, _)) => None,
+            told => told?,
+        };
+        let gone = self.candidate.clone();
+        if let Some(candidate) = &gone {
+            self.stop_one(candidate).await?;
+        }
+        let Some(candidate) = &gone else { return Ok(()) };
+        if let Some(old) = self.plan.serving.clone() {
+            if self.parked.is_some() {
+                self.restore(&old, restart.as_deref()).await?;
+            } else {
+                self.name_image(&self.executor.ports.engine.inspect(&old).await?.0.image_id).await?;
+            }
+        }
+        let name = crate::decide::container::failed_name(self.executor.app, self.plan.generation);
+        match self.executor.ports.engine.rename(candidate, &name).await {
+            Err(error) if error.kind == EngineErrorKind::NotFound => Ok(()),
+            other => Ok(other?),
+        }
+    }
+}
+
+/// A restart policy as a label has it.
+pub(super) fn parked_policy(label: Option<&str>) -> Option<Value> {
+    label.and_then(|text| serde_json::from_str(text).ok()).filter(Value::is_object)
+}
+
+fn failed(message: impl Into<String>) -> Halt {
+    Halt::Failed(FailureReason::Engine, message.into())
+}
