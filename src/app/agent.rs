@@ -177,12 +177,8 @@ fn webhooks<'a>(
     store: &Arc<dyn Store>,
     metrics: &Metrics,
 ) -> Result<(&'a ListenAddr, HooksState, HookWorker), Error> {
-    let fetch = HttpsFetch::new().map_err(|error| Error::System {
-        operation: "use the system's certificates".into(),
-        source: Box::new(error),
-    })?;
     let (store, receivers) = (Arc::clone(store), hooks.receivers.clone());
-    let built = webhooks::build(receivers, handle.hinter(), store, Arc::new(fetch), metrics.clone());
+    let built = webhooks::build(receivers, handle.hinter(), store, Arc::new(HttpsFetch::default()), metrics.clone());
     let (state, worker) = built
         .map_err(|(id, error)| Error::System { operation: format!("use receiver {id}"), source: Box::new(error) })?;
     Ok((&hooks.listen, state, worker))

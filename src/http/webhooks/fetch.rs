@@ -1,7 +1,7 @@
 //! What has to be fetched to check a proof: certificates and keys, over https, small, quickly, and remembered.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -45,26 +45,27 @@ pub trait Fetch: Send + Sync + 'static {
     async fn get(&self, url: &Url) -> Result<Bytes, Unfetched>;
 }
 
-/// Over https.
+/// Over https, with the system's certificates and proxies.
+#[derive(Default)]
 pub struct HttpsFetch {
-    client: reqwest::Client,
+    /// Made at its first use: most receivers never need it, and a host without certificates must not keep them from
+    /// working.
+    client: OnceLock<Result<reqwest::Client, String>>,
 }
 
 impl HttpsFetch {
-    /// With the system's certificates and proxies.
-    ///
-    /// # Errors
-    /// When the system's certificates can't be used.
-    pub fn new() -> Result<Self, reqwest::Error> {
-        // Another part of the program may have done it already, with the same provider.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .https_only(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(TIME)
-            .user_agent(concat!("tagboat/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { client })
+    fn client(&self, url: &Url) -> Result<&reqwest::Client, Unfetched> {
+        let made = self.client.get_or_init(|| {
+            // Another part of the program may have done it already, with the same provider.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let client = reqwest::Client::builder()
+                .https_only(true)
+                .redirect(reqwest::redirect::Policy::none())
+                .timeout(TIME)
+                .user_agent(concat!("tagboat/", env!("CARGO_PKG_VERSION")));
+            client.build().map_err(|error| format!("the system's certificates can't be used: {error}"))
+        });
+        made.as_ref().map_err(|problem| Unfetched::new(url, problem))
     }
 }
 
@@ -73,7 +74,7 @@ impl Fetch for HttpsFetch {
     async fn get(&self, url: &Url) -> Result<Bytes, Unfetched> {
         // The error's own text repeats the address, which for a subscription holds a token.
         let failed = |error: reqwest::Error| Unfetched::new(url, error.without_url().to_string());
-        let mut response = self.client.get(url.clone()).send().await.map_err(failed)?;
+        let mut response = self.client(url)?.get(url.clone()).send().await.map_err(failed)?;
         if !response.status().is_success() {
             return Err(Unfetched::new(url, format!("HTTP {}", response.status().as_u16())));
         }
@@ -125,7 +126,11 @@ impl Library {
         {
             documents.remove(&oldest);
         }
-        documents.insert(key.to_owned(), (now, result.clone()));
+        // A refresh that fails does not take away what is good enough for others.
+        let kept = documents.get(key).is_some_and(|(at, known)| known.is_ok() && now.duration_since(*at) < FRESH);
+        if result.is_ok() || !kept {
+            documents.insert(key.to_owned(), (now, result.clone()));
+        }
         result
     }
 
@@ -140,5 +145,19 @@ impl Library {
             return Err(Unfetched::new(url, format!("its answer has more than {LARGEST} bytes")));
         }
         Ok(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_fetched_without_tls() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/jwks", listener.local_addr().unwrap()).parse().unwrap();
+        let failed = HttpsFetch::default().get(&url).await.unwrap_err();
+        assert_eq!(failed.host, "127.0.0.1");
+        assert!(timeout(Duration::from_millis(50), listener.accept()).await.is_err(), "not even a connection is made");
     }
 }

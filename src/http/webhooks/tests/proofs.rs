@@ -120,6 +120,15 @@ async fn keys_are_fetched_once_an_hour_and_once_a_minute_for_names_that_are_not_
         judged(Proof::IdToken, &unknown, b"", &library).await;
     }
     assert_eq!(net.asked().len(), 3);
+    tokio::time::advance(tokio::time::Duration::from_secs(61)).await;
+    net.down.store(1, Ordering::Relaxed);
+    assert!(matches!(judged(Proof::IdToken, &unknown, b"", &library).await, Verdict::Undecided(_)));
+    assert_eq!(
+        judged(Proof::IdToken, &good, b"", &library).await,
+        Verdict::Authentic,
+        "the keys that are known are kept"
+    );
+    net.down.store(0, Ordering::Relaxed);
     tokio::time::advance(tokio::time::Duration::from_secs(3601)).await;
     net.down.store(1, Ordering::Relaxed);
     let verdict = judged(Proof::IdToken, &good, b"", &library).await;
