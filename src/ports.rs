@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::model::{
-    AppName, AppSwitch, Attempts, Cached, Container, ContainerId, Credentials, Deployment, Digest, ImageDetails,
-    ImageRef, InFlight, ManifestDetails, Pin, Platform, Probe, ProbeOutcome, PullProgress, Quarantine, RegistryStatus,
-    Repository, Resolved, RouteSet, Seen, SwapId, SwitchAck, Table, Tag, TrafficStats,
+    AppName, AppSwitch, Attempts, Cached, CachedTags, Container, ContainerId, Credentials, Deployment, Digest,
+    ImageDetails, ImageRef, InFlight, ManifestDetails, Pin, Platform, Probe, ProbeOutcome, PullProgress, Quarantine,
+    RegistryStatus, Repository, Resolved, RouteSet, Seen, SwapId, SwitchAck, Table, Tag, TagList, TrafficStats,
 };
 
 /// The source of an error, for the log.
@@ -77,6 +77,10 @@ pub trait Registry: Send + Sync + 'static {
         last: Option<&Cached>,
     ) -> Result<Resolved, RegistryError>;
 
+    /// Every tag of a repository, all pages of the list; `Unchanged` only when `last` was given. A list that is too long
+    /// to be read whole is an error: a part of it would hide the newest tags.
+    async fn tags(&self, repository: &Repository, last: Option<&CachedTags>) -> Result<TagList, RegistryError>;
+
     /// What the manifest or index behind a digest says.
     async fn manifest(&self, repository: &Repository, digest: &Digest) -> Result<ManifestDetails, RegistryError>;
 
@@ -140,8 +144,8 @@ pub struct EngineInfo {
     pub api_version: (u32, u32),
     /// What it runs.
     pub platform: Platform,
-    /// Its unique id.
-    pub id: String,
+    /// Its defaults and everything else that it tells of itself (`GET /info`).
+    pub about: serde_json::Value,
 }
 
 /// A container to be created: the JSON body of the API call, complete.
@@ -185,6 +189,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// One container, with its whole inspect document. Of one that a person made, the digest is that of its image.
     async fn inspect(&self, id: &ContainerId) -> Result<(Container, serde_json::Value), EngineError>;
+
+    /// The inspect document of any container, by its id or name; `None` when there is none.
+    async fn document(&self, reference: &str) -> Result<Option<serde_json::Value>, EngineError>;
 
     /// An image by any reference or id; `None` when the engine does not have it.
     async fn image(&self, reference: &str) -> Result<Option<ImageDetails>, EngineError>;

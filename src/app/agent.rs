@@ -42,12 +42,20 @@ pub fn agent(path: &Path) -> Result<Ended, Error> {
     let passed = listeners::inherited();
     let config = Config::load(path).map_err(Error::Config)?;
     logging::start(config.log.json, &config.log.level);
+    warn(&config, path);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(system("start the agent's threads"))?;
     runtime.block_on(work(path, config, passed))
+}
+
+/// What is allowed and yet risky is told at each start and reload.
+fn warn(config: &Config, path: &Path) {
+    for warning in &config.warnings {
+        tracing::warn!("{}", warning.told(&path.display().to_string()));
+    }
 }
 
 async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)>) -> Result<Ended, Error> {
@@ -225,6 +233,7 @@ async fn attend(
                 Ok(new) if new.fingerprint != config.fingerprint => return Ok(Ended::Restart),
                 Ok(new) => {
                     tracing::info!(apps = new.apps.len(), "apps reloaded");
+                    warn(&new, path);
                     fleet.apply(new.apps).await;
                 }
             },

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::decide::platform::runs_on;
+use crate::decide::policy::Policy;
 use crate::docker::Docker;
 use crate::metrics::Metrics;
-use crate::model::{App, Follow, Platform};
+use crate::model::{App, Follow, Platform, Tag, TagList, TagPolicy};
 use crate::ports::{Engine, Registry, Traffic};
 use crate::store::SledStore;
 use crate::{docker, proxy, registry};
@@ -102,10 +103,23 @@ async fn registries(config: &Config, host: Option<&Platform>) -> Vec<Finding> {
     findings
 }
 
+/// The tag that a policy would follow.
+async fn best(client: &registry::Client, app: &App, policy: &TagPolicy) -> Result<Tag, String> {
+    let listed = client.tags(&app.image, None).await.map_err(|error| error.to_string())?;
+    let TagList::Listed { tags, .. } = listed else { return Err("the registry gave no list of tags".to_owned()) };
+    let policy = Policy::new(policy)?;
+    let choice = policy.choose(&tags, None);
+    choice.winner.cloned().ok_or_else(|| policy.unmatched(&choice, &app.image, None))
+}
+
 async fn image(client: &registry::Client, app: &App, host: Option<&Platform>) -> Result<String, String> {
     let digest = match &app.follow {
         Follow::Pinned(digest) => digest.clone(),
         Follow::Tag(tag) => client.resolve(&app.image, tag, None).await.map_err(|error| error.to_string())?.digest,
+        Follow::Policy(policy) => {
+            let tag = best(client, app, policy).await?;
+            client.resolve(&app.image, &tag, None).await.map_err(|error| error.to_string())?.digest
+        }
     };
     let manifest = client.manifest(&app.image, &digest).await.map_err(|error| error.to_string())?;
     let platforms: Vec<&Platform> = manifest.platforms.iter().filter_map(|(platform, _)| platform.as_ref()).collect();

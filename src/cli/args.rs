@@ -85,6 +85,14 @@ pub(super) enum Question {
         /// The app
         app: String,
     },
+    /// List the tags of an app's repository: which one it follows, and why not the others
+    Tags {
+        /// The app
+        app: String,
+        /// How many, the best first; 0 for all
+        #[arg(long, short = 'n', default_value_t = 20)]
+        limit: usize,
+    },
     /// Deploy what an app follows, or another version of its image
     Deploy(DeployFlags),
     /// Go back to an earlier version and stay there until the tag moves

@@ -164,7 +164,7 @@ async fn dry_run(client: &Client, out: &mut Out, apps: &[AppView], json: bool) -
     let says = |decision: &Decision| match decision {
         Decision::UpToDate => (false, false),
         Decision::Act(plan) => (plan.previous.as_ref() != Some(&plan.digest), false),
-        Decision::Hold(hold) => (false, hold.label().ends_with("_unknown")),
+        Decision::Hold(hold) => (false, hold.label().ends_with("_unknown") || hold.label() == "nothing_matches"),
     };
     Ok(verdict(intentions.iter().map(|intention| says(&intention.decision))))
 }

@@ -17,7 +17,7 @@ use super::transport::{Reply, Transport};
 use crate::engine::Answer;
 use crate::http::webhooks::HookView;
 use crate::http::{AppView, DeployBody, LiftRequest, Lifted, Problem, ProblemKind, RollbackRequest, Unpinned};
-use crate::model::{Decision, Deployment, Event, SwapId};
+use crate::model::{Decision, Deployment, Event, SwapId, TagReport};
 
 /// No answer of the API is larger; an endless one is cut off.
 const LARGEST: usize = 64 * 1024 * 1024;
@@ -86,6 +86,10 @@ impl Client {
 
     pub(super) async fn plan(&self, app: &str) -> Result<Decision, ClientError> {
         self.ask(Method::GET, &format!("/apps/{}/plan", segment(app)), None::<&()>).await
+    }
+
+    pub(super) async fn tags(&self, app: &str) -> Result<TagReport, ClientError> {
+        self.ask(Method::GET, &format!("/apps/{}/tags", segment(app)), None::<&()>).await
     }
 
     pub(super) async fn deploy(&self, app: &str, body: &DeployBody) -> Result<Answer, ClientError> {

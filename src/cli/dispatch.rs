@@ -9,7 +9,7 @@ use super::args::{Cli, Command, Question};
 use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::out::Out;
-use super::{actions, check, deploy, files, history, hook, plan, process, status};
+use super::{actions, check, deploy, files, history, hook, plan, process, status, tags};
 
 /// The program.
 pub fn main() -> ExitCode {
@@ -72,6 +72,7 @@ pub(super) async fn ask(question: Question, client: &Client, out: &mut Out, json
         Question::Status { app } => status::status(client, out, app.as_deref(), json).await,
         Question::Check(flags) => check::check(client, out, &flags, json).await,
         Question::Plan { app } => plan::plan(client, out, &app, json).await,
+        Question::Tags { app, limit } => tags::tags(client, out, &app, limit, json).await,
         Question::Deploy(flags) => deploy::deploy(client, out, flags, json).await,
         Question::Rollback(flags) => deploy::rollback(client, out, flags, json).await,
         Question::History { app, limit } => history::history(client, out, &app, limit, json).await,

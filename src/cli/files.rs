@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::args::{Cli, ConfigCommand};
 use super::exit::{Exit, Failure};
-use super::out::{Out, Tone};
+use super::out::{Out, Tone, safe};
 use crate::config::{self, Config};
 
 pub(super) fn config(out: &mut Out, command: &ConfigCommand, json: bool) -> Result<Exit, Failure> {
@@ -15,9 +15,14 @@ pub(super) fn config(out: &mut Out, command: &ConfigCommand, json: bool) -> Resu
         ConfigCommand::Check(file) => {
             let loaded = Config::load(&file.config).map_err(|errors| Failure::new(Exit::Usage, errors))?;
             let apps = loaded.apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>();
+            let origin = file.config.display().to_string();
+            let warnings = loaded.warnings.iter().map(|warning| warning.told(&origin)).collect::<Vec<_>>();
             if json {
-                out.json(&json!({"file": file.config, "apps": apps}))?;
+                out.json(&json!({"file": file.config, "apps": apps, "warnings": warnings}))?;
             } else {
+                for warning in &warnings {
+                    out.line(Tone::Warning, &format!("warning: {}", safe(warning)))?;
+                }
                 let text = format!("{} is in order; its apps: {}", file.config.display(), apps.join(", "));
                 out.line(Tone::Good, &text)?;
             }

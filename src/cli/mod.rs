@@ -19,6 +19,7 @@ mod out;
 mod plan;
 mod process;
 mod status;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod transport;

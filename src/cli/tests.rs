@@ -124,6 +124,7 @@ WHEN        RESULT   DIGEST        GENERATION  TOOK   ID      WHY
 #[test]
 fn a_plan_says_what_and_why() {
     let plan = Plan {
+        tag: None,
         swap: SwapId("s9".into()),
         reason: PlanReason::TagMoved,
         strategy: Strategy::Proxy,
@@ -148,6 +149,54 @@ STEP  STAGE   WHAT
 1     pull    fetch the image by its digest, unless the host has it
 2     switch  move the traffic, if nobody else has since revision 4
 3     stop    stop ffffffffffff
+",
+    );
+}
+
+#[test]
+fn checking_a_configuration_tells_what_is_risky_and_is_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tagboat.yaml");
+    std::fs::write(&path, "apps: {shop: {image: shop, listen: ':80', production: true}}\n").unwrap();
+    let file = path.display().to_string();
+    for (flags, starts) in [("", "warning: "), ("--json", "{")] {
+        let line = format!("tagboat {flags} config check --config {file}");
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let Command::Config(command) = &cli.command else { panic!("{line}") };
+        let text = printed(false, |out| {
+            assert_eq!(super::files::config(out, command, cli.json).unwrap(), Exit::Done);
+            Ok(())
+        });
+        assert!(
+            text.starts_with(starts) && text.contains("apps.shop.image: a production app follows `latest`"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_documentation_shows_the_tags_as_they_are() {
+    let agent = Agent::new();
+    let (text, _) = agent.run("tags blog").await;
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CLI.md")).unwrap();
+    let text = text.replace("acme/blog", "acme/shop").replace("blog follows", "shop follows");
+    assert!(document.contains(&text), "{text}");
+    let nothing = TagReport {
+        app: "shop".parse().unwrap(),
+        repository: "ghcr.io/acme/shop".into(),
+        follows: "semver ^3".into(),
+        winner: None,
+        message: Some("none of the 2 tags is followed; the nearest: 2.0.0 (outside ^3)".into()),
+        listed: 2,
+        artifacts: 0,
+        candidates: vec![],
+    };
+    let shown = printed(false, |out| super::tags::print(out, &nothing, 20));
+    assert_shown(
+        &shown,
+        "
+shop follows semver ^3: nothing
+none of the 2 tags is followed; the nearest: 2.0.0 (outside ^3)
 ",
     );
 }
@@ -233,6 +282,9 @@ async fn each_command_prints_for_people_and_for_programs() {
         ("status --json", "\"explanation\": \"bbbbbbbbbbbb failed before", Exit::Done),
         ("plan shop", "in place of aaaaaaaaaaaa", Exit::Done),
         ("plan shop --json", "\"decision\": \"act\"", Exit::Done),
+        ("tags shop", "latest      winner", Exit::Done),
+        ("tags blog --limit 1", "and 5 more tags (`--limit 0` shows them), 1 signatures and the like", Exit::Done),
+        ("tags blog --json", "\"verdict\": \"out_of_range\"", Exit::Done),
         ("history shop", "| starting", Exit::Done),
         ("history shop -n 1 --json", "\"result\": \"failed\"", Exit::Done),
         ("deploy shop", "deploying cccccccccccc as s8", Exit::Done),

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::decide::schedule::parse_cron;
 use crate::model::{
-    App, AppName, ContainerSpec, Env, Follow, HealthcheckSpec, ImageRef, ListenAddr, LogSpec, Origin, Probe, Route,
-    Schedule, Strategy, SwapTiming, Ulimit, Version,
+    App, AppName, ContainerSpec, Env, HealthcheckSpec, ImageRef, ListenAddr, LogSpec, Origin, Probe, Route, Schedule,
+    Strategy, SwapTiming, Ulimit,
 };
 
 use super::errors::Report;
 use super::file::{AppFile, DefaultsFile, HealthcheckFile, RouteFile, Scalar, SwapFile, Words};
+use super::follow::{advise, follow};
 use super::units::{duration, period, restart, size};
 
 /// Takes one app; `None` when something essential is wrong, which the report then says.
@@ -24,6 +25,12 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
             None
         }
     };
+    let production = file.production.unwrap_or_default();
+    let text = file.image.as_deref().unwrap_or_default();
+    let follow = image.as_ref().and_then(|image| follow(image, text, file.follow.as_ref(), &path, report));
+    if let Some(follow) = &follow {
+        advise(follow, production, &path, report);
+    }
     let schedule = schedule(&file, defaults, &path, report);
     let routes = routes(&file, defaults, &path, report);
     let timing = timing(file.swap.as_ref(), defaults.swap.as_ref(), &at("swap"), report);
@@ -38,15 +45,10 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         None => Probe::Tcp,
     };
     let container = container(file, defaults, &path, report);
-    let image = image?;
-    let follow = match image.version {
-        Version::Tag(tag) => Follow::Tag(tag),
-        Version::Digest(digest) => Follow::Pinned(digest),
-    };
     Some(App {
         name: app_name?,
-        image: image.repository,
-        follow,
+        image: image?.repository,
+        follow: follow?,
         origin: Origin::Declared,
         strategy: Strategy::Proxy,
         strategy_reason: "requests reach it through the proxy".to_owned(),
@@ -57,6 +59,7 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         probe,
         timing: timing?,
         keep: keep as usize,
+        production,
     })
 }
 

@@ -45,6 +45,7 @@ pub(super) fn convert(file: File, fingerprint: String, report: &mut Report) -> O
         parallel_swaps: file.parallel_swaps.unwrap_or(1) as usize,
         adopt: adopt(file.adopt.unwrap_or_default(), defaults),
         fingerprint,
+        warnings: Vec::new(),
     })
 }
 

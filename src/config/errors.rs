@@ -28,16 +28,18 @@ impl fmt::Display for Errors {
             if index > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}", self.origin)?;
-            if let Some((line, column)) = problem.at {
-                write!(f, ":{line}:{column}")?;
-            }
-            if !problem.path.is_empty() {
-                write!(f, ": {}", problem.path)?;
-            }
-            write!(f, ": {}", problem.message)?;
+            f.write_str(&problem.told(&self.origin))?;
         }
         Ok(())
+    }
+}
+
+impl Problem {
+    /// In one line: `tagboat.yaml:3:5: apps.shop.image: …`.
+    pub fn told(&self, origin: &str) -> String {
+        let place = self.at.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
+        let path = if self.path.is_empty() { String::new() } else { format!(": {}", self.path) };
+        format!("{origin}{place}{path}: {}", self.message)
     }
 }
 
@@ -46,11 +48,29 @@ impl fmt::Display for Errors {
 pub(super) struct Report {
     pub(super) places: std::collections::BTreeMap<String, (u64, u64)>,
     pub(super) problems: Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 impl Report {
     /// Notes a problem at a path; a path that is not in the file has the place of the nearest one above it.
     pub(super) fn add(&mut self, path: &str, message: impl Into<String>) {
+        let problem = self.problem(path, message.into());
+        self.problems.push(problem);
+    }
+
+    /// Notes what is allowed and yet risky.
+    pub(super) fn warn(&mut self, path: &str, message: impl Into<String>) {
+        let problem = self.problem(path, message.into());
+        self.warnings.push(problem);
+    }
+
+    /// The warnings, in the order of lines.
+    pub(super) fn take_warnings(&mut self) -> Vec<Problem> {
+        self.warnings.sort_by_key(|problem| problem.at);
+        std::mem::take(&mut self.warnings)
+    }
+
+    fn problem(&self, path: &str, message: String) -> Problem {
         let mut at = path;
         let place = loop {
             match self.places.get(at) {
@@ -61,7 +81,7 @@ impl Report {
                 },
             }
         };
-        self.problems.push(Problem { at: place, path: path.to_owned(), message: message.into() });
+        Problem { at: place, path: path.to_owned(), message }
     }
 
     /// The value, if it is one; else the error is noted.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::follow::FollowFile;
 use super::hooks::HooksFile;
 
 /// tagboat's configuration. Times are written `30s`, `5m`, `1h 30m`; sizes `512MB`, `1GiB`. `${NAME}` is replaced by the
@@ -135,8 +136,13 @@ pub(super) struct RegistryFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct AppFile {
-    /// `repository`, `repository:tag` (default `latest`), or `repository@sha256:…`, which never moves.
+    /// `repository`, `repository:tag` (default `latest`), or `repository@sha256:…`, which never moves. With `follow`, the
+    /// tag is where that begins: nothing below it is deployed, and its suffix and its count of numbers stay.
     pub(super) image: Option<String>,
+    /// Which of the repository's tags it follows; without it, the one in `image`.
+    pub(super) follow: Option<FollowFile>,
+    /// People depend on it: what is risky in production is warned about.
+    pub(super) production: Option<bool>,
     /// Time between two looks at the registry.
     pub(super) every: Option<String>,
     /// Instead of `every`: a cron expression of 5, 6 or 7 fields.

@@ -22,7 +22,7 @@ const FILE_ONLY: [&str; 2] = ["image", "listen"];
 const OTHERS: [&str; 4] = ["enable", "scope", "strategy", "keep_config"];
 
 /// Keys of the file that may be given by label.
-const KEYS: [&str; 8] = ["every", "cron", "timezone", "follow", "port", "keep", "health", "swap"];
+const KEYS: [&str; 9] = ["every", "cron", "timezone", "follow", "production", "port", "keep", "health", "swap"];
 
 impl Adopt {
     /// Reads a container's labels; `name` is that of the container that serves.
@@ -59,7 +59,8 @@ impl Adopt {
         if file.contains_key("health") && !has_port {
             problems.push("label tagboat.health: what is probed needs `tagboat.port` as well".to_owned());
         }
-        let image = inspected["Config"]["Image"].as_str().unwrap_or_default();
+        let labels = &inspected["Config"]["Labels"];
+        let image = labels[label::IMAGE].as_str().or_else(|| inspected["Config"]["Image"].as_str()).unwrap_or_default();
         if image.is_empty() || image.starts_with("sha256:") {
             problems.push(format!("it was made from {image:?}: run it by a tag, such as `acme/shop:latest`"));
             return None;
@@ -123,6 +124,7 @@ fn is_ours(name: &str) -> bool {
         label::SPEC,
         label::OWNER,
         label::RESTART,
+        label::IMAGE,
     ]
     .contains(&name)
 }

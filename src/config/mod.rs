@@ -8,6 +8,7 @@ mod check;
 mod convert;
 mod errors;
 mod file;
+mod follow;
 mod hooks;
 mod labels;
 #[cfg(test)]
@@ -55,11 +56,13 @@ pub struct Config {
     pub registries: convert::Registries,
     /// Swaps at once.
     pub parallel_swaps: usize,
-    /// Changes when anything but the apps has changed; a running agent takes over new apps, and starts anew for the
     /// Containers that no file declares.
     pub adopt: Adopt,
+    /// Changes when anything but the apps has changed; a running agent takes over new apps, and starts anew for the
     /// rest.
     pub fingerprint: String,
+    /// What is allowed and yet risky.
+    pub warnings: Vec<Problem>,
 }
 
 /// The container engine.
@@ -184,7 +187,8 @@ fn read(text: &str, env: &dyn Fn(&str) -> Option<String>, report: &mut Report) -
     let mut whole = tree::read(DEFAULT, &|_| None, &mut Report::default()).expect("default.yaml is tested");
     tree::merge(&mut whole, given);
     let file = report.take("", file::File::deserialize(&whole))?;
-    convert::convert(file, fingerprint(whole), report)
+    let config = convert::convert(file, fingerprint(whole), report)?;
+    Some(Config { warnings: report.take_warnings(), ..config })
 }
 
 fn fingerprint(mut whole: Value) -> String {

@@ -176,6 +176,76 @@ hooks:
 }
 
 #[test]
+fn what_an_app_follows_is_read_and_its_errors_are_told_where_they_are() {
+    let text = "\
+apps:
+  a: {image: shop, listen: ':81', follow: {semver: ^1.4}}
+  b: {image: 'shop:1.2-alpine', listen: ':82', follow: {semver: ^1, precision: 2, allow_downgrade: true}}
+  c: {image: shop, listen: ':83', follow: {pattern: '^main-(?P<n>\\d+)$'}}
+  d: {image: shop, listen: ':84', follow: {calver: YYYY.0M}}
+  e: {image: shop, listen: ':85', follow: {tag: stable}}
+  f: {image: 'shop:1.0.0', listen: ':86', follow: {semver: '*'}}
+";
+    let config = parse(text).unwrap();
+    let words: Vec<String> = config.apps.iter().map(|app| app.follow.to_string()).collect();
+    let pattern = "pattern ^main-(?P<n>\\d+)$, numeric order";
+    assert_eq!(
+        words,
+        ["semver ^1.4", "semver ^1, suffix -alpine", pattern, "calver YYYY.0M", "tag stable", "semver *"]
+    );
+    let floors = config.apps.iter().map(|app| match &app.follow {
+        Follow::Policy(policy) => policy.floor.as_ref().map(|tag| tag.as_str()),
+        _ => None,
+    });
+    assert_eq!(floors.collect::<Vec<_>>(), [None, Some("1.2-alpine"), None, None, None, Some("1.0.0")]);
+    let told = errors(
+        "\
+apps:
+  a: {image: shop, listen: ':81', follow: {}}
+  b: {image: shop, listen: ':82', follow: {semver: soon, order: x}}
+  c:
+    image: shop:latest
+    listen: ':83'
+    follow: {semver: ^1}
+  d: {image: 'shop@sha256:0000000000000000000000000000000000000000000000000000000000000000', listen: ':84', follow: {semver: ^1}}
+  e: {image: shop, listen: ':85', follow: {pattern: 'a('}}
+",
+    );
+    for wanted in [
+        ":2:35: apps.a.follow: must have one of tag, semver, calver, numeric and pattern; it has none",
+        "apps.b.follow.semver: \"soon\" has \"soon\", which is no version",
+        "apps.b.follow.order: belongs to `pattern`",
+        ":5:5: apps.c.image: its tag latest is no version that `semver` could begin at; leave the tag out",
+        "apps.d.follow: `image` names a digest",
+        "apps.e.follow.pattern: \"a(\" is no regular expression",
+    ] {
+        assert!(told.contains(wanted), "{wanted}\n---\n{told}");
+    }
+    let told = errors(
+        "apps: {a: {image: shop, listen: ':80', follow: {semvr: ^1}}, b: {image: x, listen: ':81', follow: {semver: 1.4}}}",
+    );
+    assert!(told.contains("did you mean `semver`?") && told.contains("must be text, not a number"), "{told}");
+}
+
+#[test]
+fn latest_in_production_is_warned_about_where_it_stands() {
+    let text = "\
+apps:
+  a: {image: shop, listen: ':81', production: true}
+  b: {image: 'shop:1', listen: ':82', production: true}
+  c: {image: shop, listen: ':83'}
+  d: {image: shop, listen: ':84', production: true, follow: {tag: latest}}
+  e: {image: shop, listen: ':85', production: true, follow: {semver: ^1}}
+";
+    let config = parse(text).unwrap();
+    assert!(config.apps[0].production && !config.apps[2].production);
+    let told: Vec<String> = config.warnings.iter().map(|warning| warning.told("tagboat.yaml")).collect();
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert!(told[0].starts_with("tagboat.yaml:2:7: apps.a.image: a production app follows `latest`"), "{told:#?}");
+    assert!(told[1].starts_with("tagboat.yaml:5:7: apps.d.image:"), "{told:#?}");
+}
+
+#[test]
 fn secrets_are_taken_and_not_shown() {
     let text = "\
 apps: {shop: {image: x, listen: \":80\", env: {PASSWORD: \"${TOKEN}\"}}}
@@ -195,7 +265,8 @@ fn the_defaults_and_the_example_are_valid_and_the_defaults_name_every_setting() 
     parse(DEFAULT).unwrap();
     let example = include_str!("../../config/example.yaml");
     let config = parse(example).unwrap();
-    assert_eq!(config.apps.len(), 2);
+    assert_eq!(config.apps.len(), 6);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert_eq!(config.hooks.unwrap().receivers.len(), 4);
 }
 

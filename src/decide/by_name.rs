@@ -173,6 +173,7 @@ impl<'a> Roles<'a> {
             reason,
             strategy: self.seen.app.strategy,
             digest: digest.clone(),
+            tag: self.seen.wanted.tag.clone(),
             generation: last.map_or(Generation(1), Generation::next),
             serving: Some(serving.id.clone()),
             fallback: Some(serving.id.clone()),
@@ -191,14 +192,19 @@ impl<'a> Roles<'a> {
         } else {
             steps.extend([park, Step::Start, Step::Gate]);
         }
-        steps.extend([Step::Take { old: Some(serving.id.clone()) }, Step::Arm]);
+        let follow = Step::Follow { container: serving.id.clone() };
+        steps.extend([Step::Take { old: Some(serving.id.clone()) }, Step::Arm, follow]);
         steps.push(Step::Retire { containers: vec![serving.id.clone()] });
         steps
     }
 
-    fn removal(containers: &[&Container]) -> [Step; 2] {
+    /// What is left to do about those that were replaced.
+    fn removal(containers: &[&Container]) -> Vec<Step> {
         let ids: Vec<ContainerId> = containers.iter().map(|c| c.id.clone()).collect();
-        [Step::Stop { containers: ids.clone() }, Step::Retire { containers: ids }]
+        let mut steps = vec![Step::Stop { containers: ids.clone() }];
+        steps.extend(ids.iter().map(|id| Step::Follow { container: id.clone() }));
+        steps.push(Step::Retire { containers: ids });
+        steps
     }
 
     /// The restart policy that a parked container had.
@@ -215,6 +221,7 @@ impl<'a> Roles<'a> {
             reason,
             strategy: self.seen.app.strategy,
             digest: subject.owned.digest.clone(),
+            tag: self.seen.wanted.tag.clone(),
             generation: subject.owned.generation,
             serving: self.serving.map(|serving| serving.id.clone()),
             fallback: other.map(|serving| serving.id.clone()),

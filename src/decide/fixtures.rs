@@ -30,5 +30,6 @@ pub fn app(name: &str) -> App {
             pull_deadline: Duration::from_secs(600),
         },
         keep: 3,
+        production: false,
     }
 }

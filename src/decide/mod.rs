@@ -14,6 +14,7 @@ pub mod fixtures;
 pub mod gate;
 mod observation;
 pub mod platform;
+pub mod policy;
 pub mod reconcile;
 pub mod retention;
 pub mod schedule;

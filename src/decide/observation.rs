@@ -1,14 +1,18 @@
 //! What a decision about one app depends on, and what forbids one whatever the strategy.
 
-use crate::model::{App, AppEntry, Attempts, Container, Decision, Digest, Hold, Quarantine, SwapId, Time};
+use crate::model::{App, AppEntry, Attempts, Container, Decision, Digest, Hold, Quarantine, SwapId, Tag, Time};
 
 /// What should serve.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
     /// The digest, as of the last answer; `None` when there never was one.
     pub digest: Option<Digest>,
+    /// The tag that points to it, unless it is wanted for itself.
+    pub tag: Option<Tag>,
     /// Why the registry's answer is missing or old.
     pub unknown: Option<String>,
+    /// Why the registry answered and yet there is no tag that the app follows.
+    pub unmatched: Option<String>,
     /// Set when a person pinned the digest: why, and what the tag points to if that is something else.
     pub pinned: Option<(String, Option<Digest>)>,
 }
@@ -45,13 +49,16 @@ impl Observation<'_> {
         if let Some((reason, Some(newer))) = &self.wanted.pinned {
             return Decision::Hold(Hold::Pinned { newer: newer.clone(), reason: reason.clone() });
         }
-        if self.wanted.unknown.is_some() {
+        if self.wanted.unknown.is_some() || self.wanted.unmatched.is_some() {
             return Decision::Hold(self.registry_unknown());
         }
         Decision::UpToDate
     }
 
     pub(super) fn registry_unknown(&self) -> Hold {
+        if let Some(message) = &self.wanted.unmatched {
+            return Hold::NothingMatches { message: message.clone() };
+        }
         let message = self.wanted.unknown.clone().unwrap_or_else(|| "the registry was not asked yet".to_owned());
         Hold::RegistryUnknown { message }
     }

@@ -40,6 +40,9 @@ fn log(event: &Event) {
             Some(message) => warn!(app, result, "could not check: {message}"),
             None => debug!(app, result, digest = digest.as_ref().map(|d| d.short()), "checked"),
         },
+        EventKind::TagChosen { from, to } => {
+            info!(app, from = from.as_ref().map(|tag| tag.as_str()), to = to.as_str(), "another tag is followed");
+        }
         EventKind::DigestChanged { from, to, source } => info!(
             app,
             from = from.as_ref().map(|d| d.short()),
@@ -108,6 +111,7 @@ fn describe(stage: Stage, note: &str) -> String {
         Stage::Gate => "candidate passed the gate",
         Stage::Arm => "restart policy set",
         Stage::Take => "candidate has taken over",
+        Stage::Follow => "what shares its namespaces has followed",
         Stage::Switch => "traffic switched",
         Stage::Bake => "bake passed",
         Stage::Drain => "old version drained",
@@ -123,6 +127,7 @@ pub fn explain(hold: &crate::model::Hold) -> String {
     use crate::model::Hold;
     match hold {
         Hold::RegistryUnknown { message } => format!("it could not be found out what the tag points to: {message}"),
+        Hold::NothingMatches { message } => message.clone(),
         Hold::EngineUnknown { message } => format!("the container engine does not answer: {message}"),
         Hold::TrafficUnknown { message } => message.clone(),
         Hold::Quarantined { digest, failure } => format!(

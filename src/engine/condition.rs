@@ -1,7 +1,7 @@
 //! An app's condition as status and gauges show it, made from what was seen and decided.
 
 use crate::metrics::Metrics;
-use crate::model::{App, AppName, AppState, AppStatus, Deployed, Digest, Follow, Hold, ImageRef, Origin, Route};
+use crate::model::{App, AppName, AppState, AppStatus, Deployed, Digest, Follow, Hold, ImageRef, Origin, Route, Tag};
 
 use super::handle::Answer;
 use super::observer::{Seeing, TagView};
@@ -19,16 +19,22 @@ pub(super) struct Condition {
 }
 
 /// What is watched, as a person writes it.
-pub(super) fn watched(app: &App) -> String {
-    match &app.follow {
-        Follow::Tag(tag) => ImageRef::by_tag(&app.image, tag).to_string(),
-        Follow::Pinned(digest) => ImageRef::by_digest(&app.image, digest).to_string(),
+pub(super) fn watched(app: &App, won: Option<&Tag>) -> String {
+    match (&app.follow, won) {
+        (Follow::Tag(tag), _) | (Follow::Policy(_), Some(tag)) => ImageRef::by_tag(&app.image, tag).to_string(),
+        (Follow::Policy(_), None) => app.image.to_string(),
+        (Follow::Pinned(digest), _) => ImageRef::by_digest(&app.image, digest).to_string(),
     }
 }
 
 /// The status of an app that was not looked at yet.
 pub(super) fn starting(app: &App) -> AppStatus {
-    blank(app.name.clone(), watched(app), app.routes.clone())
+    let tag = match &app.follow {
+        Follow::Tag(tag) => Some(tag.clone()),
+        Follow::Pinned(_) | Follow::Policy(_) => None,
+    };
+    let blank = blank(app.name.clone(), watched(app, None), app.routes.clone());
+    AppStatus { tag, follows: app.follow.to_string(), ..blank }
 }
 
 fn blank(app: AppName, image: String, routes: Vec<Route>) -> AppStatus {
@@ -36,6 +42,8 @@ fn blank(app: AppName, image: String, routes: Vec<Route>) -> AppStatus {
         app,
         state: AppState::Starting,
         image,
+        follows: String::new(),
+        tag: None,
         routes,
         deployed: None,
         newest: None,
@@ -90,6 +98,8 @@ impl Condition {
                 status.pin.clone_from(&seeing.pin);
                 status.quarantined.clone_from(&seeing.quarantine);
             }
+            status.image = watched(&parts.app, tag.tag.as_ref());
+            status.tag.clone_from(&tag.tag);
             status.newest.clone_from(&tag.digest);
             status.newest_seen = tag.first_seen;
             status.hold = hold.cloned();
@@ -128,9 +138,10 @@ impl Condition {
 
 fn subject(hold: &Hold) -> String {
     match hold {
-        Hold::RegistryUnknown { message } | Hold::EngineUnknown { message } | Hold::TrafficUnknown { message } => {
-            message.clone()
-        }
+        Hold::NothingMatches { message }
+        | Hold::RegistryUnknown { message }
+        | Hold::EngineUnknown { message }
+        | Hold::TrafficUnknown { message } => message.clone(),
         Hold::Quarantined { digest, .. } | Hold::BackingOff { digest, .. } => digest.to_string(),
         Hold::Pinned { newer, .. } => newer.to_string(),
         Hold::NotSwappable { message } => message.clone(),

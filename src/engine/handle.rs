@@ -7,9 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
+use crate::decide::policy::is_artifact;
 use crate::model::{
     App, AppName, AppStatus, Decision, Deployment, Digest, Event, Follow, Hold, RegistryStatus, Repository, SeenSource,
-    SwapId, Tag, TrafficStats, Version,
+    SwapId, Tag, TagReport, TrafficStats, Version,
 };
 use crate::ports::{Registry, Store, StoreError, Traffic, TrafficError};
 
@@ -244,6 +245,12 @@ impl Handle {
         answer.await.map_err(|_| RequestError::Stopping)?
     }
 
+    /// All tags of the app's repository, read now, and which of them its policy follows.
+    pub async fn tags(&self, app: &str) -> Result<TagReport, RequestError> {
+        let app = self.with_slot(app, |slot| slot.app.clone())?;
+        super::choice::report(&*self.shared.registry, &*self.shared.store, &app).await
+    }
+
     /// Lets the app follow its tag again. Returns whether it was pinned.
     pub async fn unpin(&self, app: &str) -> Result<bool, RequestError> {
         let (reply, answer) = oneshot::channel();
@@ -296,9 +303,14 @@ impl Handle {
 
 /// Some senders lower-case the tags that they announce (Gitea); one look too many costs nothing.
 fn concerns(slot: &Slot, hint: &Hint) -> bool {
-    let Follow::Tag(tag) = &slot.app.follow else { return false };
-    let same = |hinted: &Tag| hinted.as_str().eq_ignore_ascii_case(tag.as_str());
-    slot.app.image == hint.repository && hint.tag.as_ref().is_none_or(same)
+    let hinted = hint.tag.as_ref();
+    slot.app.image == hint.repository
+        && match &slot.app.follow {
+            Follow::Tag(tag) => hinted.is_none_or(|hinted| hinted.as_str().eq_ignore_ascii_case(tag.as_str())),
+            // Any new tag may be the best.
+            Follow::Policy(_) => hinted.is_none_or(|hinted| !is_artifact(hinted)),
+            Follow::Pinned(_) => false,
+        }
 }
 
 async fn patiently(answer: oneshot::Receiver<Result<Answer, RequestError>>) -> Result<Answer, RequestError> {

@@ -11,6 +11,7 @@
 
 mod adoption;
 mod bus;
+mod choice;
 mod condition;
 #[cfg(test)]
 pub(crate) mod detached;

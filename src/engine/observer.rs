@@ -4,13 +4,14 @@ use chrono::Utc;
 
 use crate::decide::reconcile::{Observation, Wanted};
 use crate::model::{
-    App, AppEntry, Attempts, CheckResult, Container, Digest, EventKind, Follow, Hold, Origin, Pin, Quarantine, Seen,
-    SeenSource, SwapId, Tag, Time,
+    App, AppEntry, Attempts, CachedTags, CheckResult, Container, Digest, EventKind, Follow, Hold, Origin, Pin,
+    Quarantine, Seen, SeenSource, SwapId, Tag, Time,
 };
 use crate::ports::EngineError;
 
 use super::Ports;
 use super::bus::Bus;
+use super::choice::{self, Picked, Unpicked};
 
 /// What was seen of an app.
 #[derive(Debug)]
@@ -51,9 +52,21 @@ impl Seeing {
 /// What the registry said at the last look, kept between passes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TagView {
+    /// The tag that is followed: of a policy, the one that won last.
+    pub(super) tag: Option<Tag>,
+    /// The last tag of the policy that came to serve.
+    pub(super) served: Option<Tag>,
+    /// To ask for the list of tags conditionally.
+    pub(super) cached: Option<CachedTags>,
+    /// A tag that a webhook announced; the list may lag behind.
+    pub(super) awaited: Option<Tag>,
+    /// The last list had it.
+    pub(super) arrived: bool,
     pub(super) digest: Option<Digest>,
     pub(super) first_seen: Option<Time>,
     pub(super) unknown: Option<String>,
+    /// Why no tag is followed although the registry answered.
+    pub(super) unmatched: Option<String>,
     pub(super) last_check: Option<(Time, CheckResult)>,
     pub(super) last_success: Option<Time>,
 }
@@ -61,71 +74,119 @@ pub(super) struct TagView {
 impl TagView {
     /// What is remembered from earlier runs. A tag that was never seen is unknown until it was asked for.
     pub(super) fn remembered(app: &App, ports: &Ports) -> Self {
-        match &app.follow {
-            Follow::Pinned(digest) => Self { digest: Some(digest.clone()), ..Self::default() },
-            Follow::Tag(tag) => match recall(app, tag, ports) {
-                Some(seen) => Self {
-                    digest: Some(seen.cached.digest),
-                    first_seen: Some(seen.first_seen),
-                    unknown: Some("not asked since the start".to_owned()),
-                    last_check: None,
-                    last_success: Some(seen.last_checked),
-                },
-                None => Self { unknown: Some("not asked yet".to_owned()), ..Self::default() },
-            },
+        let view = match &app.follow {
+            Follow::Pinned(digest) => return Self { digest: Some(digest.clone()), ..Self::default() },
+            Follow::Tag(tag) => Self { tag: Some(tag.clone()), ..Self::default() },
+            Follow::Policy(_) => choice::recall(app, &*ports.store),
+        };
+        let seen = view.tag.as_ref().and_then(|tag| recall(app, tag, ports));
+        let unknown = if seen.is_some() { "not asked since the start" } else { "not asked yet" };
+        Self {
+            first_seen: seen.as_ref().map(|seen| seen.first_seen),
+            unknown: Some(unknown.to_owned()),
+            last_success: seen.as_ref().map(|seen| seen.last_checked),
+            digest: seen.map(|seen| seen.cached.digest),
+            ..view
         }
     }
 
     /// Asks the registry. Returns what it said; the view is updated either way.
     pub(super) async fn ask(&mut self, app: &App, ports: &Ports, bus: &Bus, source: SeenSource) -> CheckResult {
-        let Follow::Tag(tag) = &app.follow else { return CheckResult::Unchanged };
-        let registry = app.image.registry();
-        let known = recall(app, tag, ports);
-        let timer = tokio::time::Instant::now();
-        let answer = ports.registry.resolve(&app.image, tag, known.as_ref().map(|seen| &seen.cached)).await;
-        let took = timer.elapsed().as_secs_f64();
-        ports.metrics.check_duration_seconds.with_label_values(&[registry]).observe(took);
-        let now = Utc::now();
-        let result = match answer {
-            Ok(resolved) => {
-                let changed = known.as_ref().is_none_or(|seen| seen.cached.digest != resolved.digest);
-                let first_seen = if changed { now } else { known.as_ref().map_or(now, |seen| seen.first_seen) };
-                let origin = if changed { source } else { known.as_ref().map_or(source, |seen| seen.source) };
-                let seen = Seen { cached: resolved.cached, first_seen, last_checked: now, source: origin };
-                // Reading a tag must not cost a write to disk each minute: only what changed is recorded.
-                let worth = changed || known.as_ref().is_none_or(|old| old.cached != seen.cached);
-                if worth && let Err(error) = ports.store.put_seen(&app.image, tag, &seen) {
-                    tracing::warn!(app = app.name.as_str(), error = &error as &dyn std::error::Error, "{error}");
-                }
-                if changed {
-                    let from = known.map(|seen| seen.cached.digest);
-                    bus.publish(now, &app.name, EventKind::DigestChanged { from, to: resolved.digest.clone(), source });
-                }
-                self.digest = Some(resolved.digest);
-                self.first_seen = Some(first_seen);
-                self.unknown = None;
-                self.last_success = Some(now);
-                ports
-                    .metrics
-                    .last_successful_check_timestamp_seconds
-                    .with_label_values(&[app.name.as_str()])
-                    .set(now.timestamp());
-                if changed { CheckResult::Changed } else { CheckResult::Unchanged }
-            }
-            Err(error) => {
-                self.unknown = Some(chain(&error));
+        let picked = match &app.follow {
+            Follow::Pinned(_) => return CheckResult::Unchanged,
+            Follow::Tag(tag) => Ok(Picked { tag: tag.clone(), cached: None }),
+            Follow::Policy(policy) => choice::pick(self, app, policy, &*ports.registry, source).await,
+        };
+        let result = match picked {
+            Ok(picked) => self.resolve(app, ports, bus, source, picked).await,
+            Err(Unpicked::Unknown(message)) => self.is_unknown(message),
+            Err(Unpicked::Unmatched(message)) => {
+                (self.unmatched, self.unknown, self.cached) = (Some(message), None, None);
                 CheckResult::Unknown
             }
         };
+        let (now, registry) = (Utc::now(), app.image.registry());
         self.last_check = Some((now, result));
         ports.metrics.checks_total.with_label_values(&[registry, result.label()]).inc();
         let kind = EventKind::Checked {
             result: result.label().to_owned(),
             digest: self.digest.clone(),
-            message: self.unknown.clone(),
+            message: self.unmatched.clone().or_else(|| self.unknown.clone()),
         };
         bus.publish(now, &app.name, kind);
         result
+    }
+
+    fn is_unknown(&mut self, message: String) -> CheckResult {
+        (self.unknown, self.unmatched) = (Some(message), None);
+        CheckResult::Unknown
+    }
+
+    /// Asks for the digest of the tag that is followed.
+    async fn resolve(
+        &mut self,
+        app: &App,
+        ports: &Ports,
+        bus: &Bus,
+        source: SeenSource,
+        picked: Picked,
+    ) -> CheckResult {
+        let tag = &picked.tag;
+        let known = recall(app, tag, ports);
+        let timer = tokio::time::Instant::now();
+        let answer = ports.registry.resolve(&app.image, tag, known.as_ref().map(|seen| &seen.cached)).await;
+        let took = timer.elapsed().as_secs_f64();
+        ports.metrics.check_duration_seconds.with_label_values(&[app.image.registry()]).observe(took);
+        let resolved = match answer {
+            Ok(resolved) => resolved,
+            Err(error) => return self.is_unknown(chain(&error)),
+        };
+        let now = Utc::now();
+        // Another tag may win whose digest was seen before.
+        let before = match &app.follow {
+            Follow::Policy(_) => self.digest.take(),
+            _ => known.as_ref().map(|seen| seen.cached.digest.clone()),
+        };
+        let changed = before.as_ref() != Some(&resolved.digest);
+        let same = known.as_ref().filter(|seen| seen.cached.digest == resolved.digest);
+        let (first_seen, origin) = same.map_or((now, source), |seen| (seen.first_seen, seen.source));
+        let seen = Seen { cached: resolved.cached, first_seen, last_checked: now, source: origin };
+        // Reading a tag must not cost a write to disk each minute: only what changed is recorded.
+        let worth = known.as_ref().is_none_or(|old| old.cached != seen.cached);
+        if worth && let Err(error) = ports.store.put_seen(&app.image, tag, &seen) {
+            tracing::warn!(app = app.name.as_str(), error = &error as &dyn std::error::Error, "{error}");
+        }
+        choice::keep(self, app, &*ports.store, bus, picked);
+        if changed {
+            let to = resolved.digest.clone();
+            bus.publish(now, &app.name, EventKind::DigestChanged { from: before, to, source });
+        }
+        self.digest = Some(resolved.digest);
+        self.first_seen = Some(first_seen);
+        (self.unknown, self.unmatched) = (None, None);
+        self.last_success = Some(now);
+        let gauge = &ports.metrics.last_successful_check_timestamp_seconds;
+        gauge.with_label_values(&[app.name.as_str()]).set(now.timestamp());
+        if changed { CheckResult::Changed } else { CheckResult::Unchanged }
+    }
+
+    /// Whether the registry says what a webhook announced, where the list of tags tells: of a policy, a tag that is listed
+    /// and did not win is all there is to see.
+    pub(super) fn agrees(&self, app: &App, result: CheckResult) -> Option<bool> {
+        let awaited = self.awaited.as_ref().filter(|_| matches!(app.follow, Follow::Policy(_)))?;
+        if result == CheckResult::Unknown || !self.arrived {
+            // That nothing matches is an answer as well.
+            return Some(self.arrived && self.unmatched.is_some());
+        }
+        (self.tag.as_ref() != Some(awaited)).then_some(true)
+    }
+
+    /// Why it is not known what to deploy.
+    pub(super) fn hold(&self) -> Hold {
+        match &self.unmatched {
+            Some(message) => Hold::NothingMatches { message: message.clone() },
+            None => Hold::RegistryUnknown { message: self.unknown.clone().unwrap_or_default() },
+        }
     }
 }
 
@@ -166,10 +227,17 @@ pub(super) async fn look(app: &App, ports: &Ports, tag: &TagView) -> Result<Seei
     let pin = remembered(app, ports.store.pin(&app.name)).flatten();
     let pin = lapse(app, ports, pin, tag);
     let wanted = match &pin {
-        None => Wanted { digest: tag.digest.clone(), unknown: tag.unknown.clone(), pinned: None },
+        None => Wanted {
+            tag: tag.tag.clone(),
+            digest: tag.digest.clone(),
+            unknown: tag.unknown.clone(),
+            unmatched: tag.unmatched.clone(),
+            pinned: None,
+        },
         Some(pin) => {
             let newer = tag.digest.clone().filter(|digest| *digest != pin.digest);
-            Wanted { digest: Some(pin.digest.clone()), unknown: None, pinned: Some((pin.reason.clone(), newer)) }
+            let pinned = Some((pin.reason.clone(), newer));
+            Wanted { digest: Some(pin.digest.clone()), pinned, ..Wanted::default() }
         }
     };
     Ok(Seeing {

@@ -16,6 +16,7 @@ use crate::model::{
 };
 
 use super::bus::{Bus, is_swap};
+use super::choice;
 use super::condition::{Condition, describe};
 use super::executor::{Ended, Executor};
 use super::handle::{Activation, Answer, Command, Hint, RequestError};
@@ -39,6 +40,9 @@ const ROUNDS: usize = 8;
 
 /// Waits after the first failure; doubles.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// A registry that gave no answer is asked again so much later; doubles, up to the schedule.
+const RECHECK: Duration = Duration::from_secs(5);
 
 /// Waits at most so long after a failure.
 const LAST_RETRY: Duration = Duration::from_secs(60);
@@ -74,6 +78,8 @@ pub(super) struct Reconciler {
     expected: Option<Hint>,
     retry: Option<Instant>,
     failures: u32,
+    /// Checks in a row that gave no answer.
+    silences: u32,
 }
 
 /// What woke the task.
@@ -98,6 +104,7 @@ impl Reconciler {
             expected: None,
             retry: None,
             failures: 0,
+            silences: 0,
             parts,
         }
     }
@@ -162,10 +169,12 @@ impl Reconciler {
         let next = next_check(&self.parts.app.schedule, last, now, jitter);
         self.next_poll = Instant::now() + (next - now).to_std().unwrap_or_default();
         self.parts.status.send_modify(|status| status.next_check = Some(next));
+        self.recheck();
     }
 
     async fn activated(&mut self, source: SeenSource, hint: Option<Hint>) {
         self.parts.bus.publish(Utc::now(), &self.parts.app.name, EventKind::Activated { source });
+        self.tag.awaited = hint.as_ref().and_then(|hint| hint.tag.clone());
         let result = self.ask(source).await;
         self.again.clear();
         self.expected = hint;
@@ -178,6 +187,9 @@ impl Reconciler {
 
     /// Whether the registry now says what was announced; without a digest in the announcement, any news will do.
     fn agrees(&self, result: CheckResult) -> bool {
+        if let Some(agrees) = self.tag.agrees(&self.parts.app, result) {
+            return agrees;
+        }
         match self.expected.as_ref().and_then(|hint| hint.digest.as_ref()) {
             Some(announced) => self.tag.digest.as_ref() == Some(announced),
             None => result == CheckResult::Changed,
@@ -210,7 +222,21 @@ impl Reconciler {
             status.last_check = tag.last_check;
             status.last_successful_check = tag.last_success;
         });
+        self.silences = if result == CheckResult::Unknown { self.silences.saturating_add(1) } else { 0 };
+        self.recheck();
         result
+    }
+
+    /// Not knowing is not left to a schedule that may be a day long.
+    fn recheck(&mut self) {
+        let Some(doublings) = self.silences.checked_sub(1) else { return };
+        let wait = RECHECK.saturating_mul(2_u32.saturating_pow(doublings.min(16)));
+        let soon = Instant::now() + wait.mul_f64(1.0 + rand::random::<f64>() / 4.0);
+        if soon < self.next_poll {
+            self.next_poll = soon;
+            let at = Utc::now() + (soon - Instant::now());
+            self.parts.status.send_modify(|status| status.next_check = Some(at));
+        }
     }
 
     /// Looks, decides and acts until there is nothing left to do. `reply` gets the first answer that means
@@ -337,6 +363,8 @@ impl Reconciler {
             self.parts.bus.publish(Utc::now(), &self.parts.app.name, EventKind::Held { hold });
         }
         self.condition.show(&self.parts, &self.tag, seeing, hold);
+        let serving = self.parts.status.borrow().deployed.as_ref().map(|deployed| deployed.digest.clone());
+        choice::served(&mut self.tag, &self.parts.app, &*self.parts.ports.store, serving.as_ref());
     }
 
     fn retry_later(&mut self) {

@@ -48,8 +48,7 @@ impl Reconciler {
         let app = self.parts.app.clone();
         let store = self.parts.ports.store.clone();
         if self.ask(SeenSource::Request).await == CheckResult::Unknown {
-            let message = self.tag.unknown.clone().unwrap_or_default();
-            return Ok(Some(Answer::Held { hold: Hold::RegistryUnknown { message } }));
+            return Ok(Some(Answer::Held { hold: self.tag.hold() }));
         }
         store.put_pin(&app.name, None)?;
         if let Some(digest) = self.tag.digest.clone() {
@@ -78,7 +77,7 @@ impl Reconciler {
         self.forgive(&digest)?;
         let pin = Pin { digest, tag_was: self.tag.digest.clone(), reason: reason.to_owned(), at: Utc::now() };
         let redundant =
-            matches!(self.parts.app.follow, Follow::Tag(_)) && self.tag.digest.as_ref() == Some(&pin.digest);
+            !matches!(self.parts.app.follow, Follow::Pinned(_)) && self.tag.digest.as_ref() == Some(&pin.digest);
         let pin = if redundant { None } else { Some(pin) };
         self.parts.ports.store.put_pin(&self.parts.app.name, pin.as_ref())?;
         Ok(())

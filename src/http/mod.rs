@@ -22,6 +22,7 @@ mod problem;
 mod registries;
 mod router;
 mod serve;
+mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::metrics::MetricsState;
 use super::webhooks::{HookBoard, HooksState, receive, receive_by_url};
-use super::{Access, actions, apps, auth, deployments, events, health, hooks, metrics, page, problem, registries};
+use super::{
+    Access, actions, apps, auth, deployments, events, health, hooks, metrics, page, problem, registries, tags,
+};
 use crate::engine::Handle;
 
 /// Event streams open at the same time; each costs a connection and a subscription.
@@ -49,6 +51,7 @@ pub fn api_router(state: ApiState) -> Router {
         .route("/apps/{app}/check", post(actions::check))
         .route("/apps/{app}/rollback", post(actions::rollback))
         .route("/apps/{app}/plan", get(actions::plan))
+        .route("/apps/{app}/tags", get(tags::list))
         .route("/apps/{app}/unquarantine", post(actions::unquarantine))
         .route("/apps/{app}/unpin", post(actions::unpin))
         .route("/apps/{app}/events", get(events::of_app))

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Listener, serve};
+use crate::decide::policy::{Wishes, settle};
 use crate::engine::detached::{Answers, Detached};
 use crate::engine::{Answer, DeployRequest, RequestError, RollbackTo};
 use crate::model::*;
@@ -66,6 +67,7 @@ pub(crate) fn app(name: &str) -> App {
             pull_deadline: second,
         },
         keep: 3,
+        production: false,
     }
 }
 
@@ -81,6 +83,8 @@ pub(crate) fn status(name: &str) -> AppStatus {
         app: name.parse().unwrap(),
         state: AppState::UpToDate,
         image: format!("ghcr.io/acme/{name}:latest"),
+        follows: "tag latest".into(),
+        tag: Some("latest".parse().unwrap()),
         routes: app(name).routes,
         deployed: Some(deployed),
         newest: Some(digest('a')),
@@ -179,6 +183,7 @@ impl Answers for World {
     }
     fn plan(&self) -> Result<Decision, RequestError> {
         Ok(Decision::Act(Box::new(Plan {
+            tag: None,
             swap: SwapId("s9".into()),
             reason: PlanReason::TagMoved,
             strategy: Strategy::Proxy,
@@ -239,6 +244,10 @@ impl Traffic for Ports {
 impl Registry for Ports {
     async fn resolve(&self, _: &Repository, _: &Tag, _: Option<&Cached>) -> Result<Resolved, RegistryError> {
         unimplemented_registry()
+    }
+    async fn tags(&self, _: &Repository, _: Option<&CachedTags>) -> Result<TagList, RegistryError> {
+        let tags = ["1.3.9", "1.4.0", "1.4.2", "1.5.0-rc.1", "2.0.0", "latest", "sha256-x.sig"];
+        Ok(TagList::Listed { tags: tags.map(|tag| tag.parse().unwrap()).to_vec(), cached: None })
     }
     async fn manifest(&self, _: &Repository, _: &Digest) -> Result<ManifestDetails, RegistryError> {
         unimplemented_registry()
@@ -324,9 +333,11 @@ pub(crate) fn store(world: &Arc<World>) -> Arc<dyn Store> {
     Arc::new(Ports(Arc::clone(world)))
 }
 
-/// An engine that answers as `world` says, with the apps `shop` (up to date) and `blog` (held).
+/// An engine that answers as `world` says, with the apps `shop` (up to date) and `blog` (held, by a policy).
 pub(crate) fn engine(world: &Arc<World>) -> Detached {
-    let apps = vec![(app("shop"), status("shop")), (app("blog"), held("blog")), (app("broken"), status("broken"))];
+    let wishes = Wishes { semver: Some("^1.4"), ..Wishes::default() };
+    let blog = App { follow: settle(&wishes).unwrap(), ..app("blog") };
+    let apps = vec![(app("shop"), status("shop")), (blog, held("blog")), (app("broken"), status("broken"))];
     engine_of(world, apps)
 }
 

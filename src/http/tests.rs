@@ -65,6 +65,7 @@ async fn an_unknown_app_is_answered_with_the_known_ones() {
         ("POST", "/api/v1/apps/shpo/check"),
         ("POST", "/api/v1/apps/shpo/rollback"),
         ("GET", "/api/v1/apps/shpo/plan"),
+        ("GET", "/api/v1/apps/shpo/tags"),
         ("POST", "/api/v1/apps/shpo/unquarantine"),
         ("POST", "/api/v1/apps/shpo/unpin"),
         ("GET", "/api/v1/apps/shpo/events"),
@@ -77,6 +78,39 @@ async fn an_unknown_app_is_answered_with_the_known_ones() {
         let problem: Problem = serde_json::from_str(&reply.body).unwrap();
         assert!(problem.is(ProblemKind::UnknownApp), "{path}: {problem:?}");
         assert!(problem.detail.contains("blog, broken, shop"), "{path}: {problem:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_tags_are_shown_with_the_winner_and_why_the_others_lost() {
+    let mut api = api(Access::Full).await;
+    let reply = api.server.get("/api/v1/apps/blog/tags").await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let report = reply.json();
+    assert_eq!((&report["winner"], &report["follows"]), (&json!("1.4.2"), &json!("semver ^1.4")));
+    assert_eq!((&report["listed"], &report["artifacts"]), (&json!(7), &json!(1)));
+    let verdicts = report["candidates"].as_array().unwrap().iter().map(|c| c["verdict"].as_str().unwrap());
+    let wanted = ["winner", "older", "out_of_range", "out_of_range", "prerelease", "no_version"];
+    assert_eq!(verdicts.collect::<Vec<_>>(), wanted);
+}
+
+#[tokio::test]
+async fn a_push_of_any_tag_makes_an_app_with_a_policy_look() {
+    let api = api(Access::Full).await;
+    let hint = |repository: &str, tag: Option<&str>| {
+        let (repository, tag) = (repository.parse().unwrap(), tag.map(|tag| tag.parse().unwrap()));
+        api.engine.handle.hint(&crate::engine::Hint { repository, tag, digest: None })
+    };
+    for (repository, tag, concerned) in [
+        ("ghcr.io/acme/blog", Some("1.9.0"), 1),
+        ("ghcr.io/acme/blog", Some("anything"), 1),
+        ("ghcr.io/acme/blog", None, 1),
+        ("ghcr.io/acme/blog", Some("sha256-0.sig"), 0),
+        ("ghcr.io/acme/shop", Some("1.9.0"), 0),
+        ("ghcr.io/acme/shop", Some("latest"), 1),
+        ("ghcr.io/acme/other", Some("1.9.0"), 0),
+    ] {
+        assert_eq!(hint(repository, tag), concerned, "{repository} {tag:?}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, Digest, ListenAddr, Repository, Strategy, Tag};
+use super::{AppName, Digest, ListenAddr, Repository, Strategy, Tag, TagPolicy};
 
 /// Which image of the repository the app should run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,18 @@ pub enum Follow {
     Tag(Tag),
     /// This and nothing else; the registry is never asked.
     Pinned(Digest),
+    /// The best of the repository's tags, and whatever it points to.
+    Policy(TagPolicy),
+}
+
+impl fmt::Display for Follow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => write!(f, "tag {tag}"),
+            Self::Pinned(digest) => write!(f, "digest {}", digest.short()),
+            Self::Policy(policy) => policy.fmt(f),
+        }
+    }
 }
 
 /// Where an app comes from.
@@ -241,4 +253,6 @@ pub struct App {
     pub timing: SwapTiming,
     /// How many earlier images stay on the host for a rollback.
     pub keep: usize,
+    /// People depend on it: what is risky in production is warned about.
+    pub production: bool,
 }

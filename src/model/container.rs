@@ -27,6 +27,8 @@ pub mod label {
     pub const ENABLE: &str = "tagboat.enable";
     /// A person's: only the tagboat with this scope looks at it.
     pub const SCOPE: &str = "tagboat.scope";
+    /// On what was adopted: the image that is followed, as the person wrote it; what runs may be pinned otherwise.
+    pub const IMAGE: &str = "tagboat.image";
     /// On a candidate: the restart policy (`HostConfig.RestartPolicy`, as JSON) that it gets when it has taken over,
     /// and that the old version gets back when it has not.
     pub const RESTART: &str = "tagboat.restart";

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, Digest, Generation, SwapId, Time};
+use super::{ContainerId, Digest, Generation, SwapId, Tag, Time};
 
 /// How the old version is replaced by the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,6 +48,8 @@ pub enum Stage {
     Arm,
     /// Giving it the name of the old version: the commit point without the proxy.
     Take,
+    /// Recreating the containers that live in the old version's namespaces.
+    Follow,
     /// Moving the traffic: the commit point with the proxy.
     Switch,
     /// Watching the new version with the old one warm.
@@ -64,7 +66,7 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Pull,
         Self::Create,
         Self::Compare,
@@ -73,6 +75,7 @@ impl Stage {
         Self::Gate,
         Self::Take,
         Self::Arm,
+        Self::Follow,
         Self::Switch,
         Self::Bake,
         Self::Drain,
@@ -92,6 +95,7 @@ impl Stage {
             Self::Gate => "gate",
             Self::Take => "take",
             Self::Arm => "arm",
+            Self::Follow => "follow",
             Self::Switch => "switch",
             Self::Bake => "bake",
             Self::Drain => "drain",
@@ -174,6 +178,11 @@ pub enum Hold {
         /// Why.
         message: String,
     },
+    /// The registry has no tag that the app's policy follows.
+    NothingMatches {
+        /// Why, with the tags that come nearest.
+        message: String,
+    },
     /// The engine gave no answer.
     EngineUnknown {
         /// Why.
@@ -219,6 +228,7 @@ impl Hold {
     pub fn label(&self) -> &'static str {
         match self {
             Self::RegistryUnknown { .. } => "registry_unknown",
+            Self::NothingMatches { .. } => "nothing_matches",
             Self::EngineUnknown { .. } => "engine_unknown",
             Self::TrafficUnknown { .. } => "traffic_unknown",
             Self::Quarantined { .. } => "quarantined",
@@ -294,6 +304,12 @@ pub enum Step {
     Gate,
     /// Set the user's restart policy.
     Arm,
+    /// Recreate the containers that have this one's network, shared memory, processes or volumes, in their order, so
+    /// that they have the candidate's.
+    Follow {
+        /// The one that has been replaced.
+        container: ContainerId,
+    },
     /// Rename the old one, if it still has the name, then give the name to the candidate.
     Take {
         /// The one that has the name.
@@ -345,6 +361,7 @@ impl Step {
             Self::Gate => Stage::Gate,
             Self::Arm => Stage::Arm,
             Self::Take { .. } => Stage::Take,
+            Self::Follow { .. } => Stage::Follow,
             Self::Switch { .. } => Stage::Switch,
             Self::Bake { .. } => Stage::Bake,
             Self::Drain { .. } => Stage::Drain,
@@ -366,6 +383,9 @@ pub struct Plan {
     pub strategy: Strategy,
     /// The digest that serves afterwards.
     pub digest: Digest,
+    /// The tag that points to it, unless it is wanted for itself.
+    #[serde(default)]
+    pub tag: Option<Tag>,
     /// The generation that serves afterwards.
     pub generation: Generation,
     /// The container that serves now.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppName, ContainerId, Digest, Failure, Generation, Hold, PlanReason, SeenSource, Stage, Strategy, SwapId, Time,
+    AppName, ContainerId, Digest, Failure, Generation, Hold, PlanReason, SeenSource, Stage, Strategy, SwapId, Tag, Time,
 };
 
 /// One thing that happened to one app.
@@ -44,6 +44,13 @@ pub enum EventKind {
         digest: Option<Digest>,
         /// Why it is unknown.
         message: Option<String>,
+    },
+    /// A policy follows another tag than before.
+    TagChosen {
+        /// The tag before.
+        from: Option<Tag>,
+        /// The tag now.
+        to: Tag,
     },
     /// The tag points to a digest that was not seen under it before.
     DigestChanged {
@@ -152,6 +159,7 @@ impl EventKind {
         match self {
             Self::Activated { .. } => "activated",
             Self::Checked { .. } => "checked",
+            Self::TagChosen { .. } => "tag_chosen",
             Self::DigestChanged { .. } => "digest_changed",
             Self::SwapStarted { .. } => "swap_started",
             Self::StageStarted { .. } => "stage_started",

@@ -9,6 +9,7 @@ mod decision;
 mod event;
 mod image;
 mod names;
+mod policy;
 mod registry;
 mod status;
 mod store;
@@ -23,7 +24,8 @@ pub use decision::{Decision, Failure, FailureReason, Hold, Plan, PlanReason, Sta
 pub use event::{Event, EventKind, PullProgress};
 pub use image::{Digest, ImageRef, InvalidReference, Platform, Repository, Tag, Version};
 pub use names::{AppName, ContainerId, Generation, InvalidName, ListenAddr, SwapId};
-pub use registry::{Cached, Credentials, ManifestDetails, Quota, Resolved};
+pub use policy::{Prerelease, TagOrder, TagPolicy, TagReport, TagRule, TagVerdict};
+pub use registry::{Cached, CachedTags, Credentials, ManifestDetails, Quota, Resolved, TagList};
 pub use status::{AppState, AppStatus, CheckResult, Deployed, RegistryStatus};
 pub use store::{Attempts, Deployment, DeploymentResult, Pin, Quarantine, Seen, SeenSource, StepRecord};
 pub use traffic::{

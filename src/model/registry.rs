@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Platform, Time};
+use super::{Digest, Platform, Tag, Time};
 
 /// What is remembered of the last answer for a tag, to ask conditionally the next time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,28 @@ pub struct Resolved {
     pub cached: Cached,
     /// The registry answered 304: nothing was transferred.
     pub not_modified: bool,
+}
+
+/// What is remembered of the last list of tags, to ask conditionally the next time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachedTags {
+    /// The answer's `ETag`, verbatim. Kept only of a list that came in one answer: of several, the others could change
+    /// without the first.
+    pub etag: String,
+}
+
+/// The tags of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TagList {
+    /// The same as when `CachedTags` was made: nothing was transferred.
+    Unchanged,
+    /// All of them.
+    Listed {
+        /// Sorted by their bytes, each once.
+        tags: Vec<Tag>,
+        /// To be given back at the next check, if the registry offers it.
+        cached: Option<CachedTags>,
+    },
 }
 
 /// What a manifest or index says.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, Digest, Generation, Hold, Pin, Quarantine, Quota, Route, Stage, SwapId, Time};
+use super::{AppName, Digest, Generation, Hold, Pin, Quarantine, Quota, Route, Stage, SwapId, Tag, Time};
 
 /// The result of the last look at the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,8 +81,14 @@ pub struct AppStatus {
     pub app: AppName,
     /// Its condition.
     pub state: AppState,
-    /// What is watched: `registry/repository:tag`.
+    /// What is watched: `registry/repository:tag`; without a tag when none was found yet that the app could follow.
     pub image: String,
+    /// What it follows, in words: `tag latest`, `semver ^1.4`.
+    #[serde(default)]
+    pub follows: String,
+    /// The tag that is followed now: of a policy, the one that won.
+    #[serde(default)]
+    pub tag: Option<Tag>,
     /// Where its requests come in.
     pub routes: Vec<Route>,
     /// What serves.

@@ -9,7 +9,9 @@ use http::header::ETAG;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::metrics::Metrics;
-use crate::model::{Cached, Credentials, Digest, ManifestDetails, RegistryStatus, Repository, Resolved, Tag};
+use crate::model::{
+    Cached, CachedTags, Credentials, Digest, ManifestDetails, RegistryStatus, Repository, Resolved, Tag, TagList,
+};
 use crate::ports::{Registry, RegistryError, RegistryErrorKind, Store};
 
 use super::backoff::Standing;
@@ -19,7 +21,7 @@ use super::manifest::{Document, config_platform, matches, read};
 use super::pool::Pools;
 use super::quota::quota;
 use super::refusal::{same, trouble};
-use super::{Config, Limits, RegistryConfig};
+use super::{Config, Limits, RegistryConfig, tags};
 
 /// Answers to a HEAD that `resolve` makes sense of.
 const ODD: [StatusCode; 5] = [
@@ -107,7 +109,7 @@ impl Client {
     }
 
     /// Sends, and learns from the answer or the lack of one. `fine` are answers that are no failures to the caller.
-    async fn ask(&self, host: &Host, ask: &Ask<'_>, fine: &[StatusCode]) -> Result<Answer, RegistryError> {
+    pub(super) async fn ask(&self, host: &Host, ask: &Ask<'_>, fine: &[StatusCode]) -> Result<Answer, RegistryError> {
         // The slot comes first: whoever queued for it must see the wait that those before ran into.
         let _slot = host.slots.acquire().await.expect("the semaphore is never closed");
         self.waiting(host, ask.repository)?;
@@ -284,6 +286,11 @@ impl Registry for Client {
                 Err(host.error(RegistryErrorKind::Protocol, repository, &words, None))
             }
         }
+    }
+
+    async fn tags(&self, repository: &Repository, last: Option<&CachedTags>) -> Result<TagList, RegistryError> {
+        let host = self.host(repository)?;
+        tags::read(self, &host, repository, last).await
     }
 
     async fn manifest(&self, repository: &Repository, digest: &Digest) -> Result<ManifestDetails, RegistryError> {

@@ -1,5 +1,5 @@
-//! Reads from OCI registries: one conditional HEAD per check, manifests by digest, and everything that is needed to be
-//! let in.
+//! Reads from OCI registries: one conditional HEAD per check, manifests by digest, lists of tags, and everything that is
+//! needed to be let in.
 //!
 //! A thin client of our own over one pool of connections for each set of trusted certificates, because a poller has to see the headers (ETag, rate
 //! limit, Retry-After) and must never answer a refusal with a dearer request; references and document types are those
@@ -17,6 +17,7 @@ mod manifest;
 mod pool;
 mod quota;
 mod refusal;
+mod tags;
 
 #[cfg(test)]
 mod tests;

@@ -3,4 +3,5 @@
 mod fake;
 mod faults;
 mod letting_in;
+mod listing;
 mod waiting;

@@ -147,7 +147,7 @@ impl World {
                         assert_ne!(gone.name, "shop", "what serves is never removed");
                     }
                 }
-                Step::Pull | Step::Compare | Step::Gate => {}
+                Step::Pull | Step::Compare | Step::Gate | Step::Follow { .. } => {}
                 other => panic!("not by name: {other:?}"),
             }
         }

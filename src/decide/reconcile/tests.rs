@@ -130,7 +130,9 @@ impl World {
                         self.containers.remove(&id.0);
                     }
                 }
-                Step::Park { .. } | Step::Take { .. } | Step::Restore { .. } => panic!("behind the proxy: {step:?}"),
+                Step::Park { .. } | Step::Take { .. } | Step::Follow { .. } | Step::Restore { .. } => {
+                    panic!("behind the proxy: {step:?}")
+                }
                 Step::Pull | Step::Compare | Step::Gate | Step::Bake { .. } | Step::Drain { .. } => {}
             }
         }
@@ -298,4 +300,17 @@ proptest! {
         world.settle();
         world.assert_at_rest(last);
     }
+}
+
+#[test]
+fn a_repository_without_a_tag_to_follow_is_held_and_never_up_to_date() {
+    let mut world = World::serving(1);
+    world.wanted.unmatched = Some("the nearest: 2.0.0".to_owned());
+    let held = Decision::Hold(Hold::NothingMatches { message: "the nearest: 2.0.0".to_owned() });
+    assert_eq!(world.decide(), held, "what serves goes on");
+    world.wanted.digest = None;
+    assert_eq!(world.decide(), held, "what was followed is not known");
+    let mut empty = World::new(1);
+    empty.wanted = Wanted { unmatched: Some("the nearest: 2.0.0".to_owned()), ..Wanted::default() };
+    assert_eq!(empty.decide(), held, "nothing serves yet");
 }

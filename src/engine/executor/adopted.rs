@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::decide::by_name::{next_name, previous_name};
 use crate::decide::container::sign;
-use crate::decide::derive::{Notice, Options, Sources, derive};
+use crate::decide::derive::{DaemonDefaults, Notice, Options, Sources, derive};
 use crate::model::{
-    Container, ContainerId, EventKind, FailureReason, Follow, ImageDetails, ImageRef, Origin, Owned, Version,
+    Container, ContainerId, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Tag, Version, label,
 };
 use crate::ports::{CreateContainer, EngineErrorKind, EngineInfo};
 
@@ -25,7 +25,7 @@ impl Swap<'_> {
         for notice in notices {
             self.executor.publish(EventKind::Noticed { swap: self.plan.swap.clone(), message: notice.to_string() });
         }
-        self.name_image(&self.pulled().await?.id).await?;
+        self.name_image(&self.pulled().await?.id, self.plan.tag.as_ref()).await?;
         Ok(successor)
     }
 
@@ -42,7 +42,14 @@ impl Swap<'_> {
         let (old_image, new_image) = (engine.image(&old.image_id).await?, self.pulled().await?);
         let keep = inspected["Config"]["Labels"][KEEP_CONFIG].as_str().unwrap_or_default();
         let keep = keep.parse().map_err(|error: String| failed(format!("label {KEEP_CONFIG}: {error}")))?;
-        let options = Options { keep, image: Some(self.written(&inspected)), ..Options::default() };
+        let followed = followed(&inspected).to_owned();
+        let image = match self.made().await? {
+            // Once made, it has the name that it was made with.
+            Some((_, made)) => made["Config"]["Image"].as_str().unwrap_or_default().to_owned(),
+            None => self.written(&followed),
+        };
+        let daemon = DaemonDefaults::from_info(&info.about);
+        let options = Options { keep, image: Some(image), daemon, peers: self.peers(&inspected).await? };
         let sources = Sources {
             container: &inspected,
             old_image: old_image.as_ref().map(|image| &image.raw),
@@ -67,16 +74,22 @@ impl Swap<'_> {
         if let Some(body) = body.as_object_mut() {
             sign(body, &owned, &self.executor.settings.owner);
         }
+        body["Labels"][label::IMAGE] = json!(followed);
         let name = next_name(name, self.plan.generation);
         Ok((CreateContainer { name, body, networks: derived.networks }, derived.notices))
     }
 
     /// The restart policy in the labels of a candidate that is there already.
     async fn told(&self) -> Result<Option<String>, Halt> {
-        if self.candidate.is_none() {
-            return Ok(None);
+        Ok(self.made().await?.and_then(|(candidate, _)| candidate.owned.restart))
+    }
+
+    /// The candidate, if it is there already.
+    async fn made(&self) -> Result<Option<(Container, Value)>, Halt> {
+        match &self.candidate {
+            Some(id) => Ok(Some(self.executor.ports.engine.inspect(id).await?)),
+            None => Ok(None),
         }
-        Ok(self.inspect().await?.owned.restart)
     }
 
     async fn pulled(&self) -> Result<ImageDetails, Halt> {
@@ -85,24 +98,37 @@ impl Swap<'_> {
         self.executor.ports.engine.image(&image).await?.ok_or_else(missing)
     }
 
-    /// The image as the next container names it: as the last one did, as long as that is the tag that is followed.
-    fn written(&self, inspected: &Value) -> String {
+    /// The image as the next container names it: as the person did, as long as that is the tag that is wanted.
+    fn written(&self, followed: &str) -> String {
         let app = self.executor.app;
-        let before = inspected["Config"]["Image"].as_str().unwrap_or_default();
-        let Follow::Tag(tag) = &app.follow else {
+        let Some(tag) = &self.plan.tag else {
             return ImageRef::by_digest(&app.image, &self.plan.digest).to_string();
         };
-        let same = before
-            .parse::<ImageRef>()
-            .is_ok_and(|image| image.repository == app.image && image.version == Version::Tag(tag.clone()));
-        if same { before.to_owned() } else { ImageRef::by_tag(&app.image, tag).to_string() }
+        let wanted = ImageRef::by_tag(&app.image, tag);
+        if followed.parse::<ImageRef>().is_ok_and(|image| image == wanted) {
+            followed.to_owned()
+        } else {
+            wanted.to_string()
+        }
     }
 
-    /// Gives the tag that the container names to this image on this host, as a pull by that tag would.
-    pub(super) async fn name_image(&self, image_id: &str) -> Result<(), Halt> {
-        let Follow::Tag(tag) = &self.executor.app.follow else { return Ok(()) };
+    /// Gives the tag to this image on this host, as a pull by that tag would.
+    async fn name_image(&self, image_id: &str, tag: Option<&Tag>) -> Result<(), Halt> {
+        let Some(tag) = tag else { return Ok(()) };
         let repository = self.executor.app.image.to_string();
         Ok(self.executor.ports.engine.tag(image_id, &repository, tag.as_str()).await?)
+    }
+
+    /// Has the tag that a container names point to its image again.
+    async fn name_image_of(&self, container: &ContainerId) -> Result<(), Halt> {
+        let (container, inspected) = self.executor.ports.engine.inspect(container).await?;
+        let named = inspected["Config"]["Image"].as_str().and_then(|image| image.parse::<ImageRef>().ok());
+        match named {
+            Some(ImageRef { repository, version: Version::Tag(tag) }) if repository == self.executor.app.image => {
+                self.name_image(&container.image_id, Some(&tag)).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Between the tagging and the create call somebody else may have moved the tag on this host.
@@ -159,8 +185,8 @@ impl Swap<'_> {
         if let Some(policy) = parked_policy(restart) {
             engine.set_restart_policy(container, &policy).await?;
         }
-        let (restored, _) = engine.inspect(container).await?;
-        self.name_image(&restored.image_id).await?;
+        self.rejoin(container).await?;
+        self.name_image_of(container).await?;
         Ok(String::new())
     }
 
@@ -191,7 +217,7 @@ impl Swap<'_> {
             if self.parked.is_some() {
                 self.restore(&old, restart.as_deref()).await?;
             } else {
-                self.name_image(&self.executor.ports.engine.inspect(&old).await?.0.image_id).await?;
+                self.name_image_of(&old).await?;
             }
         }
         let name = crate::decide::container::failed_name(self.executor.app, self.plan.generation);
@@ -200,6 +226,12 @@ impl Swap<'_> {
             other => Ok(other?),
         }
     }
+}
+
+/// The image that a container was made to follow.
+fn followed(inspected: &Value) -> &str {
+    let config = &inspected["Config"];
+    config["Labels"][label::IMAGE].as_str().or_else(|| config["Image"].as_str()).unwrap_or_default()
 }
 
 /// A restart policy as a label has it.
