@@ -18,6 +18,7 @@ pub(crate) mod detached;
 mod executor;
 mod fleet;
 mod handle;
+mod hinter;
 mod journal;
 mod lookout;
 mod observer;
@@ -36,6 +37,7 @@ pub use adoption::{Adoption, Found, Reader};
 pub use bus::explain;
 pub use fleet::Fleet;
 pub use handle::{Answer, DeployRequest, Handle, Hint, RequestError, RollbackTo};
+pub use hinter::Hinter;
 
 /// What the engine acts through.
 #[derive(Clone)]
