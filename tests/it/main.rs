@@ -7,6 +7,7 @@
 mod adopted;
 mod broken;
 mod chaos;
+mod compose;
 mod faults;
 mod fidelity;
 mod kills;

@@ -42,6 +42,9 @@ impl Engine for Watched {
     async fn inspect(&self, id: &ContainerId) -> Result<(Container, Value), EngineError> {
         self.inner.inspect(id).await
     }
+    async fn document(&self, reference: &str) -> Result<Option<Value>, EngineError> {
+        self.inner.document(reference).await
+    }
     async fn image(&self, reference: &str) -> Result<Option<ImageDetails>, EngineError> {
         self.inner.image(reference).await
     }

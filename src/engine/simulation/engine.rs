@@ -143,7 +143,7 @@ impl Engine for Sim {
     async fn info(&self) -> Result<EngineInfo, EngineError> {
         let platform = Platform { os: "linux".into(), architecture: "amd64".into(), variant: None };
         self.look(true, unreachable, |_| {
-            Ok(EngineInfo { version: "1".into(), api_version: (1, 41), platform, id: String::new() })
+            Ok(EngineInfo { version: "1".into(), api_version: (1, 41), platform, about: Value::Null })
         })
         .await
     }
@@ -168,9 +168,9 @@ impl Engine for Sim {
         .await
     }
 
-    async fn adoptable(&self, _: bool) -> Result<Vec<Value>, EngineError> {
+    async fn adoptable(&self, every: bool) -> Result<Vec<Value>, EngineError> {
         self.look(true, unreachable, |world| {
-            let wanted = |made: &&Made| made.label(label::ENABLE).is_some();
+            let wanted = |made: &&Made| every || made.label(label::ENABLE).is_some();
             Ok(world.containers.iter().filter(wanted).map(|made| world.document(made)).collect())
         })
         .await
@@ -182,6 +182,14 @@ impl Engine for Sim {
             made.inspected = true;
             let made = made.clone();
             Ok((world.container(&made), world.document(&made)))
+        })
+        .await
+    }
+
+    async fn document(&self, reference: &str) -> Result<Option<Value>, EngineError> {
+        self.look(true, unreachable, |world| {
+            let is = |made: &&Made| made.id.0 == reference || made.name == reference;
+            Ok(world.containers.iter().find(is).map(|made| world.document(made)))
         })
         .await
     }

@@ -99,7 +99,8 @@ fn judge(strategy: Swapping, sim: &Sim, ended: Ended) -> Result<(), TestCaseErro
                 Some(serving) => {
                     world.no_orphans(serving);
                     // Only what a person has stopped stays so, and only what a person has changed.
-                    if !serving.runs() && serving.started.is_some() && !world.hands.contains(&serving.id) {
+                    let sound = lasts(serving.nature) && serving.started.is_some();
+                    if !serving.runs() && sound && !world.hands.contains(&serving.id) {
                         world.broken.push(format!("it does not run any more: {:?}\n  {trace}", world.all()));
                     }
                     let policies = world.trace.iter().any(|line| line.contains("*** Policy"));

@@ -103,7 +103,7 @@ async fn agent(sim: &Sim, app: &App, acts: &[(TimeDelta, Act)], limit: TimeDelta
     };
     let shutdown = CancellationToken::new();
     let declared = if app.strategy == Strategy::Proxy { vec![app.clone()] } else { Vec::new() };
-    let settings = Settings { owner: OWNER.to_owned(), parallel_swaps: 2 };
+    let settings = Settings { owner: OWNER.to_owned(), parallel_swaps: 2, ties: Arc::default() };
     let mut fleet = Fleet::start(ports, settings, declared, shutdown);
     let handle = fleet.handle();
     let mut found = (app.strategy != Strategy::Proxy).then(|| {
