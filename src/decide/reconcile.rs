@@ -191,6 +191,10 @@ impl<'a> View<'a> {
 
     fn resume(&self, candidate: &Container, serving: Option<&Container>) -> Plan {
         let mut steps = vec![Step::Compare, Step::Start, Step::Gate, Step::Arm, Step::Switch { expect: self.revision }];
+        // It was compared before it was started, and may have been armed since: its policy is no difference then.
+        if candidate.state == ContainerState::Running {
+            steps.retain(|step| *step != Step::Compare);
+        }
         if let Some(serving) = serving {
             steps.push(Step::Bake { until: None });
             steps.extend(Self::retirement(vec![serving.id.clone()]));

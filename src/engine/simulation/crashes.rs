@@ -91,6 +91,13 @@ fn crashed(strategy: Strategy, policy: &str, nature: Nature, crash: Option<Crash
             world.broken.push(format!("6: it does not come to rest; there are {:?}\n  {trace}", world.all()));
         }
         world.at_rest(&wanted, policy, longest(strategy, nature));
+        if nature == Nature::Good && world.containers.len() > 1 {
+            world.broken.push(format!(
+                "6: a crash was taken for a failure: {:?}\n  {}",
+                world.all(),
+                world.trace.join("\n  ")
+            ));
+        }
     });
     sim
 }
