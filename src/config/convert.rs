@@ -140,7 +140,7 @@ fn registry(name: &str, file: RegistryFile, report: &mut Report) -> Registry {
 }
 
 /// A secret given here or in a file; an empty one is an error, because anyone knows it.
-fn secret(
+pub(super) fn secret(
     path: &str,
     key: &str,
     text: Option<String>,

@@ -11,6 +11,7 @@ use crate::model::{App, Origin, Strategy, label};
 use super::app::app;
 use super::errors::Report;
 use super::file::AppFile;
+use super::policy::loosened;
 use super::{Adopt, check, schema, tree};
 
 const PREFIX: &str = "tagboat.";
@@ -22,7 +23,8 @@ const FILE_ONLY: [&str; 2] = ["image", "listen"];
 const OTHERS: [&str; 4] = ["enable", "scope", "strategy", "keep_config"];
 
 /// Keys of the file that may be given by label.
-const KEYS: [&str; 9] = ["every", "cron", "timezone", "follow", "production", "port", "keep", "health", "swap"];
+const KEYS: [&str; 10] =
+    ["every", "cron", "timezone", "follow", "production", "port", "keep", "health", "swap", "policy"];
 
 impl Adopt {
     /// Reads a container's labels; `name` is that of the container that serves.
@@ -75,8 +77,13 @@ impl Adopt {
         } else {
             None
         };
-        let made = read.and_then(|read| app(&app_name, read, &self.defaults, &mut report));
         let place = format!("apps.{app_name}");
+        let own = read.as_ref().and_then(|read| read.policy.as_ref());
+        let defaults = self.defaults.policy.clone().unwrap_or_default();
+        for (key, message) in own.map(|own| loosened(own, &defaults)).unwrap_or_default() {
+            report.add(&format!("{place}.{key}"), message);
+        }
+        let made = read.and_then(|read| app(&app_name, read, &self.defaults, &mut report));
         for problem in report.problems {
             let key = problem.path.strip_prefix(&place).unwrap_or(&problem.path).trim_start_matches('.');
             let at = match key {

@@ -10,6 +10,7 @@ mod errors;
 mod file;
 mod follow;
 mod labels;
+mod policy;
 #[cfg(test)]
 mod tests;
 mod tree;
