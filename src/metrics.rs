@@ -135,7 +135,8 @@ metrics! {
     held_until_timestamp_seconds: IntGaugeVec ["app"],
     /// What gates found out by check (signature, scan) and result: verified, missing, invalid, unreachable, allowed, denied, later, failed.
     gate_checks_total: IntCounterVec ["check", "result"],
-    /// Webhook deliveries by result: accepted, unauthorized, too_large, queue_full, ignored.
+    /// Webhook deliveries by result: accepted (an app looks), ignored, duplicate, handshake, unauthorized, unverifiable
+    /// (a certificate or key could not be fetched), too_large, queue_full.
     webhooks_total: IntCounterVec ["hook", "sender", "result"],
     /// 1, with what is running.
     build_info: IntGaugeVec ["version", "role"],

@@ -123,6 +123,9 @@ pub(super) enum Question {
         #[arg(long, value_name = "NAME", env = "USER", default_value = "somebody")]
         by: String,
     },
+    /// Make, show and try webhook receivers
+    #[command(subcommand)]
+    Hook(super::hook::HookCommand),
     /// Let an app follow its tag again
     Unpin {
         /// The app

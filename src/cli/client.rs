@@ -16,6 +16,7 @@ use super::exit::Exit;
 use super::transport::{Reply, Transport};
 use crate::engine::Answer;
 use crate::engine::Approved;
+use crate::http::webhooks::HookView;
 use crate::http::{
     AppView, ApproveRequest, DeployBody, LiftRequest, Lifted, Problem, ProblemKind, RollbackRequest, Unpinned,
 };
@@ -121,6 +122,10 @@ impl Client {
 
     pub(super) async fn approve(&self, app: &str, body: &ApproveRequest) -> Result<Approved, ClientError> {
         self.ask(Method::POST, &format!("/apps/{}/approve", segment(app)), Some(body)).await
+    }
+
+    pub(super) async fn hooks(&self) -> Result<Vec<HookView>, ClientError> {
+        self.ask(Method::GET, "/hooks", None::<&()>).await
     }
 
     /// What happens from now on, to one app or to all.

@@ -236,6 +236,40 @@ mod tests {
     }
 
     #[test]
+    fn an_image_can_ask_for_more_than_the_defaults_and_never_for_less() {
+        let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/cosign/p256.pub");
+        let strict = format!(
+            "defaults: {{policy: {{soak: 10m, approve: true, window: '09:00-17:00', verify: {{cosign: [{key}]}}}}}}"
+        );
+        let adopt = |file: &str, labels: Value| {
+            let config = Config::parse(file, "tagboat.yaml", &|_| None).unwrap();
+            config.adopt.read(&json!({"Id": "abc", "Config": {"Image": "acme/shop:1.2", "Labels": labels}}), "shop")
+        };
+        let app = adopt(
+            "",
+            json!({"tagboat.policy.soak": "10m", "tagboat.policy.window": "Mon-Fri 09:00-17:00",
+            "tagboat.policy.approve": "true", "tagboat.policy.verify.cosign.keys": format!("[{key}]")}),
+        );
+        let gates = app.unwrap().gates;
+        assert_eq!((gates.soak, gates.approve, gates.windows.len()), (Duration::from_secs(600), true, 1));
+        assert_eq!(gates.signatures.unwrap().keys.len(), 1);
+        assert_eq!(adopt(&strict, json!({"tagboat.policy.soak": "1h"})).unwrap().gates.soak, Duration::from_secs(3600));
+        for (label, value) in [
+            ("tagboat.policy.soak", "1m"),
+            ("tagboat.policy.approve", "false"),
+            ("tagboat.policy.window", "always"),
+            ("tagboat.policy.verify", "none"),
+            ("tagboat.policy.scan", "none"),
+            ("tagboat.policy.scan.exec.command", "[sh]"),
+            ("tagboat.policy.soak", "soon"),
+        ] {
+            let problems = adopt(&strict, json!({label: value})).unwrap_err();
+            let named = label.trim_end_matches(".exec.command");
+            assert!(problems.iter().any(|problem| problem.contains(named)), "{label}: {problems:#?}");
+        }
+    }
+
+    #[test]
     fn a_container_that_names_no_tag_can_t_be_followed() {
         let made = json!({"Config": {"Image": format!("sha256:{}", "1".repeat(64)), "Labels": {}}});
         assert!(read(json!({}), made).unwrap_err()[0].contains("run it by a tag"));

@@ -19,13 +19,17 @@ mod executor;
 mod fleet;
 mod gatekeeping;
 mod handle;
+mod hinter;
 mod journal;
 mod lookout;
 mod observer;
 mod reconciler;
 mod requests;
+mod ties;
 
 use std::sync::Arc;
+
+use tokio::sync::RwLock;
 
 use crate::metrics::Metrics;
 use crate::ports;
@@ -34,6 +38,7 @@ pub use adoption::{Adoption, Found, Reader};
 pub use bus::explain;
 pub use fleet::Fleet;
 pub use handle::{Answer, Approved, DeployRequest, Handle, Hint, RequestError, RollbackTo};
+pub use hinter::Hinter;
 
 /// What the engine acts through.
 #[derive(Clone)]
@@ -59,4 +64,7 @@ pub struct Settings {
     pub owner: String,
     /// Swaps that may be under way at once; a host has one disk and a few cores.
     pub parallel_swaps: usize,
+    /// Held alone by whoever swaps a container that lives in another's namespaces or lends its own: the swap of one
+    /// recreates the other.
+    pub ties: Arc<RwLock<()>>,
 }

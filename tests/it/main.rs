@@ -6,8 +6,10 @@
 
 mod adopted;
 mod broken;
+mod compose;
 mod faults;
 mod fidelity;
+mod gates;
 mod kills;
 mod layers;
 mod policy;

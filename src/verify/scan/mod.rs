@@ -6,6 +6,8 @@
 
 mod exec;
 mod http;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use tokio::time::timeout;
