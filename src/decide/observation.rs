@@ -1,5 +1,6 @@
 //! What a decision about one app depends on, and what forbids one whatever the strategy.
 
+use super::admission::{Admission, hold};
 use crate::model::{App, AppEntry, Attempts, Container, Decision, Digest, Hold, Quarantine, SwapId, Tag, Time};
 
 /// What should serve.
@@ -34,6 +35,8 @@ pub struct Observation<'a> {
     pub quarantine: &'a [Quarantine],
     /// Failed attempts that were not the image's fault.
     pub attempts: Option<&'a Attempts>,
+    /// What the gates need to know about what is wanted.
+    pub admission: &'a Admission,
     /// A person asked for a deployment although nothing may have changed.
     pub forced: bool,
     /// The time.
@@ -73,6 +76,20 @@ impl Observation<'_> {
             return Some(Hold::Quarantined { digest: digest.clone(), failure: entry.failure.clone() });
         }
         self.backing_off(digest)
+    }
+
+    /// What forbids making a version serve that does not: what `obstacle` says, and the app's gates. A gate does not
+    /// stand in the way of a person who goes back to what has served.
+    pub(super) fn forbids(&self, digest: &Digest) -> Option<Hold> {
+        self.obstacle(digest).or_else(|| {
+            let back = self.wanted.pinned.is_some() && self.has_served(digest);
+            if back { None } else { hold(&self.app.gates, digest, self.admission, self.forced, self.now) }
+        })
+    }
+
+    /// It has been let through before.
+    pub(super) fn has_served(&self, digest: &Digest) -> bool {
+        self.admission.served.contains(digest)
     }
 
     pub(super) fn backing_off(&self, digest: &Digest) -> Option<Hold> {

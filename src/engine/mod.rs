@@ -17,6 +17,7 @@ mod condition;
 pub(crate) mod detached;
 mod executor;
 mod fleet;
+mod gatekeeping;
 mod handle;
 mod hinter;
 mod journal;
@@ -36,7 +37,7 @@ use crate::ports;
 pub use adoption::{Adoption, Found, Reader};
 pub use bus::explain;
 pub use fleet::Fleet;
-pub use handle::{Answer, DeployRequest, Handle, Hint, RequestError, RollbackTo};
+pub use handle::{Answer, Approved, DeployRequest, Handle, Hint, RequestError, RollbackTo};
 pub use hinter::Hinter;
 
 /// What the engine acts through.
@@ -50,6 +51,8 @@ pub struct Ports {
     pub traffic: Arc<dyn ports::Traffic>,
     /// Memory.
     pub store: Arc<dyn ports::Store>,
+    /// Signatures and scans.
+    pub gatekeeper: Arc<dyn ports::Gatekeeper>,
     /// Counts.
     pub metrics: Metrics,
 }

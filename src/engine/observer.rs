@@ -2,6 +2,7 @@
 
 use chrono::Utc;
 
+use crate::decide::admission::Admission;
 use crate::decide::reconcile::{Observation, Wanted};
 use crate::model::{
     App, AppEntry, Attempts, CachedTags, CheckResult, Container, Digest, EventKind, Follow, Hold, Origin, Pin,
@@ -39,7 +40,7 @@ impl Seeing {
         &'a self,
         app: &'a App,
         spec: &'a str,
-        forced: bool,
+        (admission, forced): (&'a Admission, bool),
         now: Time,
         swap: &'a SwapId,
     ) -> Observation<'a> {
@@ -51,6 +52,7 @@ impl Seeing {
             entry: self.entry.as_ref(),
             quarantine: &self.quarantine,
             attempts: self.attempts.as_ref(),
+            admission,
             forced,
             now,
             swap,

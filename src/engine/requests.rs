@@ -135,7 +135,7 @@ impl Reconciler {
     }
 
     /// Generations whose images are on the host.
-    async fn kept(&self) -> Vec<(Generation, Digest)> {
+    pub(super) async fn kept(&self) -> Vec<(Generation, Digest)> {
         let parts = &self.parts;
         let tagged = parts.ports.engine.tagged(&local_repository(&parts.app)).await.unwrap_or_default();
         tagged

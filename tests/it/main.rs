@@ -9,6 +9,7 @@ mod broken;
 mod compose;
 mod faults;
 mod fidelity;
+mod gates;
 mod kills;
 mod layers;
 mod policy;

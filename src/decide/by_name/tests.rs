@@ -84,6 +84,7 @@ impl World {
             entry: None,
             quarantine: &self.quarantine,
             attempts: None,
+            admission: &crate::decide::admission::Admission::default(),
             forced: false,
             now: Time::UNIX_EPOCH,
             swap: &SwapId(format!("new-{}", self.made)),
