@@ -11,6 +11,7 @@ use crate::model::{
 use super::errors::Report;
 use super::file::{AppFile, DefaultsFile, HealthcheckFile, RouteFile, Scalar, SwapFile, Words};
 use super::follow::{advise, follow};
+use super::policy::gates;
 use super::units::{duration, period, restart, size};
 
 /// Takes one app; `None` when something essential is wrong, which the report then says.
@@ -44,6 +45,8 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         }
         None => Probe::Tcp,
     };
+    let zone = file.timezone.as_deref().or(defaults.timezone.as_deref());
+    let gates = gates(file.policy.as_ref(), defaults.policy.as_ref(), zone, &at("policy"), report);
     let container = container(file, defaults, &path, report);
     Some(App {
         name: app_name?,
@@ -60,6 +63,7 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         timing: timing?,
         keep: keep as usize,
         production,
+        gates: gates?,
     })
 }
 

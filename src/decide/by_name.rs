@@ -182,14 +182,16 @@ impl<'a> Roles<'a> {
 
     fn compare(&self, serving: &Container) -> Decision {
         let Some(digest) = &self.seen.wanted.digest else { return Decision::Hold(self.seen.registry_unknown()) };
-        let reason = if *digest != serving.owned.digest {
+        let is_new = *digest != serving.owned.digest;
+        let reason = if is_new {
             if self.seen.wanted.pinned.is_some() { PlanReason::Pinned } else { PlanReason::TagMoved }
         } else if self.seen.forced {
             PlanReason::Forced
         } else {
             return self.seen.settled();
         };
-        match self.seen.obstacle(digest) {
+        let objection = if is_new { self.seen.forbids(digest) } else { self.seen.obstacle(digest) };
+        match objection {
             Some(hold) => Decision::Hold(hold),
             None => act(self.deploy(digest, reason, serving)),
         }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::admission::{Admission, hold};
 use crate::model::{
     App, AppEntry, Attempts, Container, ContainerId, Decision, Digest, Hold, Quarantine, SwapId, Tag, Time,
 };
@@ -50,6 +51,8 @@ pub struct Observation<'a> {
     pub attempts: Option<&'a Attempts>,
     /// The container that an earlier run stopped to make room and did not put back, as far as that is remembered.
     pub parked: Option<&'a Parked>,
+    /// What the gates need to know about what is wanted.
+    pub admission: &'a Admission,
     /// A person asked for a deployment although nothing may have changed.
     pub forced: bool,
     /// The time.
@@ -89,6 +92,20 @@ impl Observation<'_> {
             return Some(Hold::Quarantined { digest: digest.clone(), failure: entry.failure.clone() });
         }
         self.backing_off(digest)
+    }
+
+    /// What forbids making a version serve that does not: what `obstacle` says, and the app's gates. A gate does not
+    /// stand in the way of a person who goes back to what has served.
+    pub(super) fn forbids(&self, digest: &Digest) -> Option<Hold> {
+        self.obstacle(digest).or_else(|| {
+            let back = self.wanted.pinned.is_some() && self.has_served(digest);
+            if back { None } else { hold(&self.app.gates, digest, self.admission, self.forced, self.now) }
+        })
+    }
+
+    /// It has been let through before.
+    pub(super) fn has_served(&self, digest: &Digest) -> bool {
+        self.admission.served.contains(digest)
     }
 
     pub(super) fn backing_off(&self, digest: &Digest) -> Option<Hold> {

@@ -83,7 +83,7 @@ impl<'a> View<'a> {
     fn serving_stopped(&self, serving: &Container) -> Decision {
         if let Some(digest) = self.seen.wanted.digest.as_ref()
             && *digest != serving.owned.digest
-            && self.seen.obstacle(digest).is_none()
+            && self.seen.forbids(digest).is_none()
         {
             return act(self.deploy(digest, PlanReason::TagMoved, Some(serving)));
         }
@@ -114,12 +114,21 @@ impl<'a> View<'a> {
             return act(self.resume(candidate, None));
         }
         let Some(digest) = &self.seen.wanted.digest else { return Decision::Hold(self.seen.registry_unknown()) };
-        if let Some(hold) = self.seen.obstacle(digest) {
-            return Decision::Hold(hold);
-        }
         let lost = self.seen.entry.is_some_and(|entry| !entry.active.is_empty());
         let reason = if lost { PlanReason::ServingLost } else { PlanReason::FirstDeployment };
-        act(self.deploy(digest, reason, None))
+        // What is lost is made anew, whatever the gates say of it by now.
+        let recovers = lost && self.seen.has_served(digest);
+        match if recovers { self.seen.obstacle(digest) } else { self.seen.forbids(digest) } {
+            None => act(self.deploy(digest, reason, None)),
+            Some(hold) => self.again(lost, digest).unwrap_or(Decision::Hold(hold)),
+        }
+    }
+
+    /// What is wanted waits at a gate, and what served is lost: that comes back meanwhile.
+    fn again(&self, lost: bool, wanted: &Digest) -> Option<Decision> {
+        let last = self.seen.admission.served.first().filter(|last| lost && *last != wanted)?;
+        let gated = self.seen.obstacle(wanted).is_none() && self.seen.obstacle(last).is_none();
+        gated.then(|| act(Plan { tag: None, ..self.deploy(last, PlanReason::ServingLost, None) }))
     }
 
     /// Older containers beside the one that serves: a swap was committed and not finished.
@@ -205,7 +214,8 @@ impl<'a> View<'a> {
     /// Nothing is left over: is what serves what is wanted?
     fn compare(&self, serving: &Container) -> Decision {
         let Some(digest) = &self.seen.wanted.digest else { return Decision::Hold(self.seen.registry_unknown()) };
-        let reason = if *digest != serving.owned.digest {
+        let is_new = *digest != serving.owned.digest;
+        let reason = if is_new {
             if self.seen.wanted.pinned.is_some() { PlanReason::Pinned } else { PlanReason::TagMoved }
         } else if serving.owned.spec != self.seen.spec {
             PlanReason::ConfigurationChanged
@@ -214,7 +224,8 @@ impl<'a> View<'a> {
         } else {
             return self.seen.settled();
         };
-        match self.seen.obstacle(digest) {
+        let objection = if is_new { self.seen.forbids(digest) } else { self.seen.obstacle(digest) };
+        match objection {
             Some(hold) => Decision::Hold(hold),
             None => act(self.deploy(digest, reason, Some(serving))),
         }

@@ -2,6 +2,7 @@
 
 use crate::engine::clock::Utc;
 
+use crate::decide::admission::Admission;
 use crate::decide::reconcile::{Observation, Parked, Wanted};
 use crate::model::{
     App, AppEntry, Attempts, CachedTags, CheckResult, Container, Digest, EventKind, Follow, Hold, Origin, Pin,
@@ -27,15 +28,13 @@ pub(super) struct Seeing {
 }
 
 impl Seeing {
-    /// What serves, as far as it is there.
+    /// The container that serves: by the proxy's table, or by its name.
     pub(super) fn serving(&self, app: &App) -> Option<&Container> {
-        match &app.origin {
-            Origin::Declared => {
-                let target = self.entry.as_ref()?.active.first()?;
-                self.containers.iter().find(|c| c.id == target.container)
-            }
-            Origin::Adopted { container } => self.containers.iter().find(|c| c.name == *container),
-        }
+        let active = self.entry.as_ref().and_then(|entry| entry.active.first());
+        self.containers.iter().find(|container| match &app.origin {
+            Origin::Declared => active.is_some_and(|target| target.container == container.id),
+            Origin::Adopted { container: name } => container.name == *name,
+        })
     }
 
     /// As `decide` takes it.
@@ -43,7 +42,7 @@ impl Seeing {
         &'a self,
         app: &'a App,
         spec: &'a str,
-        forced: bool,
+        (admission, forced): (&'a Admission, bool),
         now: Time,
         swap: &'a SwapId,
     ) -> Observation<'a> {
@@ -56,6 +55,7 @@ impl Seeing {
             quarantine: &self.quarantine,
             attempts: self.attempts.as_ref(),
             parked: self.parked.as_ref(),
+            admission,
             forced,
             now,
             swap,

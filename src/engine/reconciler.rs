@@ -19,6 +19,7 @@ use super::bus::{Bus, is_swap};
 use super::choice;
 use super::condition::{Condition, describe};
 use super::executor::{Ended, Executor};
+use super::gatekeeping::Gatekeeping;
 use super::handle::{Activation, Answer, Command, Hint, RequestError};
 use super::journal;
 use super::observer::{Seeing, TagView, chain, look};
@@ -74,6 +75,7 @@ pub(super) struct Parts {
 pub(super) struct Reconciler {
     pub(super) parts: Parts,
     pub(super) tag: TagView,
+    pub(super) gatekeeping: Gatekeeping,
     condition: Condition,
     next_poll: Instant,
     again: VecDeque<Instant>,
@@ -95,12 +97,14 @@ enum Wake {
     Poll,
     Again,
     Retry,
+    Checked,
 }
 
 impl Reconciler {
     pub(super) fn new(parts: Parts) -> Self {
         let tag = TagView::remembered(&parts.app, &parts.ports);
         Self {
+            gatekeeping: Gatekeeping::default(),
             condition: Condition::default(),
             tag,
             next_poll: Instant::now(),
@@ -134,6 +138,7 @@ impl Reconciler {
                     self.pass(SeenSource::Poll, None, false, None).await;
                 }
                 Wake::Again => self.look_again().await,
+                Wake::Checked => self.checked().await,
             }
         }
     }
@@ -155,6 +160,7 @@ impl Reconciler {
             () = self.parts.nudge.notified() => Wake::Nudged,
             () = sleep(again) => Wake::Again,
             () = sleep(retry) => Wake::Retry,
+            () = self.gatekeeping.finished() => Wake::Checked,
             () = tokio::time::sleep_until(self.next_poll) => Wake::Poll,
         };
         if matches!(wake, Wake::Retry) {
@@ -179,6 +185,7 @@ impl Reconciler {
 
     async fn activated(&mut self, source: SeenSource, hint: Option<Hint>) {
         self.parts.bus.publish(Utc::now(), &self.parts.app.name, EventKind::Activated { source });
+        self.gatekeeping.look_now();
         self.tag.awaited = hint.as_ref().and_then(|hint| hint.tag.clone());
         let result = self.ask(source).await;
         self.again.clear();
@@ -263,6 +270,9 @@ impl Reconciler {
                     return self.retry_later();
                 }
             };
+            if let Decision::Hold(hold) = &decision {
+                self.attend(hold, reason, forced, &mut reply);
+            }
             let Decision::Act(plan) = decision else {
                 return self.settle(&decision, Some(&seeing), &mut reply);
             };
@@ -296,7 +306,9 @@ impl Reconciler {
         let seeing = look(&parts.app, &parts.ports, &self.tag).await?;
         self.readdress(&seeing).await;
         let swap = SwapId(format!("{}-{:08x}", parts.app.name, rand::random::<u32>()));
-        let decision = decide(&seeing.observation(&parts.app, &parts.spec, forced, Utc::now(), &swap));
+        let admission = self.admission(&seeing).await;
+        let asked = (&admission, forced);
+        let decision = decide(&seeing.observation(&parts.app, &parts.spec, asked, Utc::now(), &swap));
         Ok((decision, seeing))
     }
 
@@ -367,8 +379,8 @@ impl Reconciler {
         if let Some(reply) = reply.take() {
             let _ = reply.send(Ok(describe(hold, seeing)));
         }
-        if let Some(Hold::BackingOff { until, .. }) = hold {
-            let wait = (*until - Utc::now()).to_std().unwrap_or_default();
+        if let Some(until) = hold.and_then(Hold::until) {
+            let wait = (until - Utc::now()).to_std().unwrap_or_default();
             self.retry = Some(Instant::now() + wait + Duration::from_millis(50));
         }
         if let Some(seeing) = seeing.filter(|_| !self.concluded) {

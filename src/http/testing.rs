@@ -68,6 +68,7 @@ pub(crate) fn app(name: &str) -> App {
         },
         keep: 3,
         production: false,
+        gates: crate::model::Gates::default(),
     }
 }
 
@@ -96,6 +97,7 @@ pub(crate) fn status(name: &str) -> AppStatus {
         next_check: Some(at(48)),
         pin: None,
         quarantined: vec![],
+        approval: None,
     }
 }
 

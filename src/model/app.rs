@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, Digest, ListenAddr, Repository, Strategy, Tag, TagPolicy};
+use super::{AppName, Digest, Gates, ListenAddr, Repository, Strategy, Tag, TagPolicy};
 
 /// Which image of the repository the app should run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,4 +255,6 @@ pub struct App {
     pub keep: usize,
     /// People depend on it: what is risky in production is warned about.
     pub production: bool,
+    /// What must be true of a version before it is deployed.
+    pub gates: Gates,
 }

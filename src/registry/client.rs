@@ -68,7 +68,7 @@ impl Client {
         *current = config;
     }
 
-    fn host(&self, repository: &Repository) -> Result<Arc<Host>, RegistryError> {
+    pub(super) fn host(&self, repository: &Repository) -> Result<Arc<Host>, RegistryError> {
         let name = repository.registry();
         if let Some(host) = self.hosts.read().expect("no holder panics").get(name) {
             return Ok(host.clone());

@@ -10,6 +10,7 @@ mod chaos;
 mod compose;
 mod faults;
 mod fidelity;
+mod gates;
 mod kills;
 mod layers;
 mod matrix;

@@ -85,6 +85,7 @@ impl World {
             quarantine: &self.quarantine,
             attempts: None,
             parked: None,
+            admission: &crate::decide::admission::Admission::default(),
             forced: false,
             now: Time::UNIX_EPOCH,
             swap: &SwapId(format!("new-{}", self.made)),

@@ -13,11 +13,12 @@ use tokio::sync::mpsc;
 
 use crate::model::{
     AppName, Cached, CachedTags, Container, ContainerId, Credentials, Digest, ImageDetails, ImageRef, ManifestDetails,
-    Platform, PullProgress, RegistryStatus, Repository, Resolved, Tag, TagList, Version, label,
+    Platform, PullProgress, RegistryStatus, Repository, Resolved, ScanRule, ScanSubject, ScanVerdict, SignatureRule,
+    SignatureVerdict, Tag, TagList, Version, label,
 };
 use crate::ports::{
-    CreateContainer, Engine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, Registry, RegistryError,
-    RegistryErrorKind,
+    CreateContainer, Engine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, Gatekeeper, Registry,
+    RegistryError, RegistryErrorKind,
 };
 
 use super::world::{Crash, Made, Sim, World};
@@ -388,5 +389,16 @@ impl Registry for Sim {
     }
     fn status(&self) -> Vec<RegistryStatus> {
         Vec::new()
+    }
+}
+
+/// No scenario has a rule that asks for either.
+#[async_trait]
+impl Gatekeeper for Sim {
+    async fn signature(&self, _: &Repository, _: &Digest, _: &SignatureRule) -> SignatureVerdict {
+        unreachable!("nothing has to be signed")
+    }
+    async fn scan(&self, _: &ScanSubject, _: &ScanRule) -> ScanVerdict {
+        unreachable!("nothing is scanned")
     }
 }

@@ -98,7 +98,8 @@ async fn agent(sim: &Sim, app: &App, acts: &[(TimeDelta, Act)], limit: TimeDelta
         registry: engine.clone(),
         engine: engine.clone(),
         traffic: engine.clone(),
-        store: engine,
+        store: engine.clone(),
+        gatekeeper: engine,
         metrics: Metrics::new(),
     };
     let shutdown = CancellationToken::new();
