@@ -88,8 +88,10 @@ impl Lane {
         let mut lane = Self { strategy, program, port, version: 1, kills: 0 };
         let problem = lane.converged("", Instant::now()).await.err();
         assert!(problem.is_none(), "{problem:?}\n{}", lane.program.log());
-        // One swap first: from then on each is like the other, old images are removed and all.
-        lane.swapped().await;
+        // Some swaps first: from then on each is like the other, and removes as many old images.
+        for _ in 0..3 {
+            lane.swapped().await;
+        }
         lane
     }
 
