@@ -124,7 +124,7 @@ impl Lane {
     /// The supervisor waits longer each time that the agent dies: no user kills it twenty times a minute.
     async fn refreshed(&mut self) {
         self.kills += 1;
-        if self.kills % 5 != 0 {
+        if !self.kills.is_multiple_of(5) {
             return;
         }
         self.program.signal(Signal::TERM);
