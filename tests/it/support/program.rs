@@ -120,8 +120,9 @@ impl Program {
         std::fs::write(self.dir.path().join("tagboat.yaml"), text).unwrap();
     }
 
-    /// Starts tagboat.
+    /// Starts tagboat; the one before it has ended then.
     pub(crate) fn start(&mut self) {
+        self.process = None;
         let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
         command.args(["run", "--config"]).arg(self.dir.path().join("tagboat.yaml")).env("NO_COLOR", "1");
         if self.setup.failpoints {
