@@ -125,6 +125,14 @@ metrics! {
     swaps_total: IntCounterVec ["app", "strategy", "result"],
     /// Duration of the stages of swaps in seconds.
     swap_stage_duration_seconds: HistogramVec ["app", "stage"],
+    /// Ended jobs (pre_deploy, post_deploy, failed_deploy) by result: succeeded, failed.
+    jobs_total: IntCounterVec ["app", "job", "result"],
+    /// Duration of jobs in seconds.
+    job_duration_seconds: HistogramVec ["app", "job"],
+    /// Hooks (post_start, pre_stop) that were run in containers, by result: succeeded, failed.
+    hooks_total: IntCounterVec ["app", "hook", "result"],
+    /// Versions that failed while they were watched after their deployment, and were rolled back.
+    watch_rollbacks_total: IntCounterVec ["app"],
     /// Seconds for which an app did not serve because of a swap; always 0 for the proxy strategy.
     swap_downtime_seconds: HistogramVec ["app", "strategy"],
     /// Digests that failed and are not tried again by themselves.

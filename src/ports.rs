@@ -10,9 +10,9 @@ use async_trait::async_trait;
 
 use crate::model::{
     AppName, AppSwitch, Attempts, Cached, CachedTags, Container, ContainerId, Credentials, Deployment, Digest,
-    ImageDetails, ImageRef, InFlight, ManifestDetails, Pin, Platform, Probe, ProbeOutcome, PullProgress, Quarantine,
-    Referrer, RegistryStatus, Repository, Resolved, RouteSet, ScanRule, ScanSubject, ScanVerdict, Seen, SignatureRule,
-    SignatureVerdict, SwapId, SwitchAck, Table, Tag, TagList, TrafficStats, Version,
+    ExecOutcome, ImageDetails, ImageRef, InFlight, JobContainer, ManifestDetails, Pin, Platform, Probe, ProbeOutcome,
+    PullProgress, Quarantine, Referrer, RegistryStatus, Repository, Resolved, RouteSet, ScanRule, ScanSubject,
+    ScanVerdict, Seen, SignatureRule, SignatureVerdict, SwapId, SwitchAck, Table, Tag, TagList, TrafficStats, Version,
 };
 
 /// The source of an error, for the log.
@@ -262,6 +262,16 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The last lines of its output, both streams, without ANSI sequences.
     async fn logs(&self, id: &ContainerId, lines: usize) -> Result<Vec<String>, EngineError>;
+
+    /// The containers of an app's jobs, in any state; no other call finds them.
+    async fn jobs(&self, app: &AppName) -> Result<Vec<JobContainer>, EngineError>;
+
+    /// The lines of its output from now on, both streams, without ANSI sequences, until it ends or the connection is lost.
+    async fn output(&self, id: &ContainerId) -> Result<futures_util::stream::BoxStream<'static, String>, EngineError>;
+
+    /// Runs a command in a running container and waits for its end. One that is not done within `limit` is left to itself,
+    /// because the engine can't end it, and is an error of kind `Server`.
+    async fn exec(&self, id: &ContainerId, command: &[String], limit: Duration) -> Result<ExecOutcome, EngineError>;
 
     /// Events of our containers from now on. Ends when the connection is lost; the caller lists again.
     async fn events(&self) -> Result<futures_util::stream::BoxStream<'static, EngineEvent>, EngineError>;

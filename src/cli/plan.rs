@@ -53,6 +53,9 @@ fn describe(step: &Step) -> String {
     let named =
         |containers: &[ContainerId]| containers.iter().map(|id| id.short().to_owned()).collect::<Vec<_>>().join(", ");
     match step {
+        Step::Condemn { digest, .. } => format!("remember that {} failed in service", digest.short()),
+        Step::Job { job } => format!("run the {} job and wait for its end", job.label()),
+        Step::Prepare { job } => format!("make the container of the {} job, to be run later", job.label()),
         Step::Pull => "fetch the image by its digest, unless the host has it".to_owned(),
         Step::Create => "create the candidate beside what serves".to_owned(),
         Step::Compare => "compare the candidate with what was intended".to_owned(),

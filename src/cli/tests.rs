@@ -134,6 +134,7 @@ fn a_plan_says_what_and_why() {
         fallback: None,
         previous: Some(digest('a')),
         candidate: None,
+        watched: true,
         steps: vec![
             Step::Pull,
             Step::Switch { expect: 4 },

@@ -11,6 +11,7 @@ use crate::model::{
 use super::errors::Report;
 use super::file::{AppFile, DefaultsFile, HealthcheckFile, RouteFile, Scalar, SwapFile, Words};
 use super::follow::{advise, follow};
+use super::jobs::{hooks, jobs, watch};
 use super::policy::gates;
 use super::units::{duration, period, restart, size};
 
@@ -47,6 +48,9 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
     };
     let zone = file.timezone.as_deref().or(defaults.timezone.as_deref());
     let gates = gates(file.policy.as_ref(), defaults.policy.as_ref(), zone, &at("policy"), report);
+    let jobs = jobs(&file, defaults, &at("jobs"), report);
+    let hooks = hooks(&file, defaults, &at("hooks"), report);
+    let watch = watch(&file, defaults, &path, report);
     let container = container(file, defaults, &path, report);
     Some(App {
         name: app_name?,
@@ -63,6 +67,9 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         timing: timing?,
         keep: keep as usize,
         production,
+        jobs: jobs?,
+        hooks: hooks?,
+        watch: watch?,
         gates: gates?,
     })
 }
@@ -196,7 +203,7 @@ fn nano_cpus(cpus: f64, path: &str, report: &mut Report) -> Option<u64> {
     None
 }
 
-fn split(words: Words, path: &str, report: &mut Report) -> Option<Vec<String>> {
+pub(super) fn split(words: Words, path: &str, report: &mut Report) -> Option<Vec<String>> {
     match words {
         Words::List(list) => Some(list),
         Words::Text(text) => {

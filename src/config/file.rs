@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::follow::FollowFile;
 use super::hooks::HooksFile;
+use super::jobs::{AppHooksFile, JobsFile, LimitFile};
 use super::policy::PolicyFile;
 
 /// tagboat's configuration. Times are written `30s`, `5m`, `1h 30m`; sizes `512MB`, `1GiB`. `${NAME}` is replaced by the
@@ -82,6 +83,12 @@ pub(super) struct DefaultsFile {
     pub(super) timezone: Option<String>,
     /// The times of a swap.
     pub(super) swap: Option<SwapFile>,
+    /// Jobs before and after deployments.
+    pub(super) jobs: Option<LimitFile>,
+    /// Hooks in containers.
+    pub(super) hooks: Option<LimitFile>,
+    /// A version that fails so soon after it went into service is replaced by the one before it; `0s`: never.
+    pub(super) watch: Option<String>,
     /// What must be true of a version before it is deployed.
     pub(super) policy: Option<PolicyFile>,
 }
@@ -214,6 +221,12 @@ pub(super) struct AppFile {
     /// Earlier images that stay on the host for a rollback.
     #[schemars(range(min = 0, max = 100))]
     pub(super) keep: Option<u32>,
+    /// What runs before and after its deployments, in containers of their own.
+    pub(super) jobs: Option<JobsFile>,
+    /// What is done to its containers when they come and go.
+    pub(super) hooks: Option<AppHooksFile>,
+    /// A version that fails so soon after it went into service is replaced by the one before it; `0s`: never.
+    pub(super) watch: Option<String>,
     /// What must be true of a version before it is deployed; what is not said here is as in the defaults.
     pub(super) policy: Option<PolicyFile>,
 }

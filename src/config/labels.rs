@@ -23,8 +23,21 @@ const FILE_ONLY: [&str; 2] = ["image", "listen"];
 const OTHERS: [&str; 4] = ["enable", "scope", "strategy", "keep_config"];
 
 /// Keys of the file that may be given by label.
-const KEYS: [&str; 10] =
-    ["every", "cron", "timezone", "follow", "production", "port", "keep", "health", "swap", "policy"];
+const KEYS: [&str; 13] = [
+    "every",
+    "cron",
+    "timezone",
+    "follow",
+    "production",
+    "port",
+    "keep",
+    "health",
+    "swap",
+    "policy",
+    "jobs",
+    "hooks",
+    "watch",
+];
 
 impl Adopt {
     /// Reads a container's labels; `name` is that of the container that serves.
@@ -132,6 +145,9 @@ fn is_ours(name: &str) -> bool {
         label::OWNER,
         label::RESTART,
         label::IMAGE,
+        label::WATCHED,
+        label::JOB,
+        label::JOB_TIMEOUT,
     ]
     .contains(&name)
 }

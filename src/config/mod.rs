@@ -10,6 +10,7 @@ mod errors;
 mod file;
 mod follow;
 mod hooks;
+mod jobs;
 mod labels;
 mod policy;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::model::{
 };
 
 use super::observation::Observation;
+use super::{jobs, watch};
 
 const NEXT: &str = ".next-";
 const PREVIOUS: &str = ".prev-";
@@ -96,6 +97,7 @@ impl<'a> Roles<'a> {
             // It ran when it was let in; a restart of the host in between leaves it stopped, for want of its policy.
             let mut steps = vec![Step::Take { old: None }, Step::Start, Step::Arm];
             steps.extend(Self::removal(&self.previous));
+            steps.extend(jobs::prepared(self.seen, candidate));
             return act(self.plan(PlanReason::FinishedSwap, candidate, steps));
         }
         if let Some(previous) = self.previous.last() {
@@ -116,6 +118,7 @@ impl<'a> Roles<'a> {
         if !self.previous.is_empty() {
             let mut steps = vec![Step::Start, Step::Arm];
             steps.extend(Self::removal(&self.previous));
+            steps.extend(jobs::prepared(self.seen, serving));
             return act(self.plan(PlanReason::FinishedSwap, serving, steps));
         }
         if let Some(candidate) = self.resumable(serving) {
@@ -128,6 +131,10 @@ impl<'a> Roles<'a> {
             // Somebody has removed the candidate that it made room for.
             let restore = Step::Restore { container: serving.id.clone(), restart: Some(parked.restart.clone()) };
             return act(self.plan(PlanReason::ServingLost, serving, vec![restore]));
+        }
+        let back = |digest: &Digest| self.deploy(digest, PlanReason::WatchFailed, serving);
+        if let Some(decision) = watch::decide(self.seen, serving, back) {
+            return decision;
         }
         if !matches!(serving.state, ContainerState::Running | ContainerState::Restarting) {
             let state = serving.state.label();
@@ -149,7 +156,7 @@ impl<'a> Roles<'a> {
     }
 
     fn resume(&self, candidate: &Container, serving: &Container) -> Plan {
-        let mut steps = self.steps(serving);
+        let mut steps = jobs::framed(self.seen, self.steps(serving));
         if candidate.state == ContainerState::Running {
             steps.retain(|step| *step != Step::Compare);
         }
@@ -200,20 +207,22 @@ impl<'a> Roles<'a> {
     /// A whole swap.
     fn deploy(&self, digest: &Digest, reason: PlanReason, serving: &Container) -> Plan {
         let last = self.seen.containers.iter().map(|c| c.owned.generation).max();
-        let mut steps = vec![Step::Pull, Step::Create];
+        let mut steps = vec![Step::Create];
         steps.extend(self.steps(serving));
+        let (generation, swap) = jobs::number(self.seen, digest, last);
         Plan {
-            swap: self.seen.swap.clone(),
+            swap,
             reason,
             strategy: self.seen.app.strategy,
             digest: digest.clone(),
             tag: self.seen.wanted.tag.clone(),
-            generation: last.map_or(Generation(1), Generation::next),
+            generation,
             serving: Some(serving.id.clone()),
             fallback: Some(serving.id.clone()),
             previous: Some(serving.owned.digest.clone()),
             candidate: None,
-            steps,
+            watched: watch::is_watched(self.seen, reason),
+            steps: jobs::around(self.seen, reason, steps),
         }
     }
 
@@ -265,6 +274,7 @@ impl<'a> Roles<'a> {
             fallback: other.map(|serving| serving.id.clone()),
             previous: other.map(|serving| serving.owned.digest.clone()),
             candidate: Some(subject.id.clone()),
+            watched: subject.owned.watched,
             steps,
         }
     }

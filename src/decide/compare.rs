@@ -158,6 +158,7 @@ mod tests {
             digest,
             spec: "spec".into(),
             restart: None,
+            watched: false,
         };
         create_body(&shop, &image, &owned, "me", (1, 41))
     }

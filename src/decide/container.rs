@@ -84,6 +84,7 @@ pub fn sign(body: &mut Map<String, Value>, owned: &Owned, owner: &str) {
         (label::OWNER, Some(json!(owner))),
         (label::REPLACES, owned.replaces.as_ref().map(|id| json!(id))),
         (label::RESTART, owned.restart.as_ref().map(|policy| json!(policy))),
+        (label::WATCHED, owned.watched.then(|| json!("true"))),
     ];
     for (name, value) in written {
         match value {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::model::{App, ContainerSpec, Follow, Gates, Origin, Probe, Route, Schedule, Strategy, SwapTiming};
+use crate::model::{
+    App, Container, ContainerId, ContainerSpec, ContainerState, Digest, Follow, Gates, Generation, Hooks, Jobs, Origin,
+    Owned, Probe, Route, Schedule, Strategy, SwapId, SwapTiming, Time,
+};
 
 /// An app with nothing special about it.
 pub fn app(name: &str) -> App {
@@ -31,6 +34,39 @@ pub fn app(name: &str) -> App {
         },
         keep: 3,
         production: false,
+        jobs: Jobs::default(),
+        hooks: Hooks::default(),
+        watch: Duration::from_secs(600),
         gates: Gates::default(),
+    }
+}
+
+/// A container that was made and started then.
+pub fn container(name: &str, generation: u64, digest: &Digest, state: ContainerState, made: Time) -> Container {
+    Container {
+        id: ContainerId(format!("id of {name}")),
+        name: name.to_owned(),
+        owned: Owned {
+            app: "shop".parse().expect("a valid name"),
+            generation: Generation(generation),
+            swap: SwapId(format!("swap-{generation}")),
+            replaces: None,
+            digest: digest.clone(),
+            spec: "spec".to_owned(),
+            restart: None,
+            watched: false,
+        },
+        state,
+        health: None,
+        health_output: String::new(),
+        restart_count: 0,
+        exit_code: 0,
+        oom_killed: false,
+        created: made,
+        started: Some(made),
+        finished: None,
+        restart_policy: "unless-stopped".to_owned(),
+        image_id: String::new(),
+        addresses: std::collections::BTreeMap::new(),
     }
 }

@@ -13,6 +13,7 @@ pub mod derive;
 #[cfg(test)]
 pub mod fixtures;
 pub mod gate;
+pub mod jobs;
 mod observation;
 pub mod platform;
 pub mod policy;
@@ -21,4 +22,5 @@ pub mod retention;
 pub mod schedule;
 pub mod strategy;
 pub mod undo;
+pub mod watch;
 pub mod window;

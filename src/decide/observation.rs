@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::admission::{Admission, hold};
 use crate::model::{
-    App, AppEntry, Attempts, Container, ContainerId, Decision, Digest, Hold, Quarantine, SwapId, Tag, Time,
+    App, AppEntry, Attempts, Container, ContainerId, Decision, Digest, Generation, Hold, JobContainer, Origin,
+    Quarantine, SwapId, Tag, Time,
 };
 
 /// What should serve.
@@ -43,6 +44,10 @@ pub struct Observation<'a> {
     pub wanted: &'a Wanted,
     /// Its containers, in any state.
     pub containers: &'a [Container],
+    /// The containers of its jobs.
+    pub jobs: &'a [JobContainer],
+    /// The generations whose images are kept on the host; only looked up when one of them may have to come back.
+    pub kept: &'a [(Generation, Digest)],
     /// What the proxy knows of it.
     pub entry: Option<&'a AppEntry>,
     /// Its digests that failed.
@@ -61,7 +66,16 @@ pub struct Observation<'a> {
     pub swap: &'a SwapId,
 }
 
-impl Observation<'_> {
+impl<'a> Observation<'a> {
+    /// The container that serves: by the proxy's table, or by its name.
+    pub fn serving(&self) -> Option<&'a Container> {
+        let active = self.entry.and_then(|entry| entry.active.first());
+        self.containers.iter().find(|container| match &self.app.origin {
+            Origin::Declared => active.is_some_and(|target| target.container == container.id),
+            Origin::Adopted { container: name } => container.name == *name,
+        })
+    }
+
     /// What is wanted serves. "Could not check" is still not "up to date", and neither is a pin that holds
     /// something newer back.
     pub(super) fn settled(&self) -> Decision {

@@ -6,12 +6,11 @@
 //! what is new.
 
 use crate::model::{
-    Container, ContainerId, ContainerState, Decision, Digest, Generation, Health, Origin, Plan, PlanReason, Step,
-    Strategy,
+    Container, ContainerId, ContainerState, Decision, Digest, Health, Origin, Plan, PlanReason, Step, Strategy,
 };
 
-use super::by_name;
 pub use super::observation::{Observation, Parked, Wanted};
+use super::{by_name, jobs, watch};
 
 /// The name under which a failed candidate is kept for inspection: `shop.failed-7`. The name is the record that
 /// it failed, so that the verdict survives the loss of everything else.
@@ -24,13 +23,18 @@ pub fn is_failed(container: &Container) -> bool {
 
 /// Says what to do now.
 pub fn decide(seen: &Observation<'_>) -> Decision {
-    if let Origin::Adopted { container } = &seen.app.origin {
-        return by_name::decide(seen, container);
-    }
-    let view = View::of(seen);
-    match view.serving {
-        Some(serving) => view.beside(serving),
-        None => view.without_service(),
+    let decision = if let Origin::Adopted { container } = &seen.app.origin {
+        by_name::decide(seen, container)
+    } else {
+        let view = View::of(seen);
+        match view.serving {
+            Some(serving) => view.beside(serving),
+            None => view.without_service(),
+        }
+    };
+    match decision {
+        Decision::Act(plan) => Decision::Act(plan),
+        settled => jobs::owed(seen).map_or(settled, act),
     }
 }
 
@@ -76,11 +80,28 @@ impl<'a> View<'a> {
         if let Some(candidate) = self.resumable(Some(serving)) {
             return act(self.resume(candidate, Some(serving)));
         }
+        if let Some(decision) = self.watched(serving) {
+            return decision;
+        }
         self.compare(serving)
+    }
+
+    /// What serves has failed soon after it went into service: the version before it comes back.
+    fn watched(&self, serving: &Container) -> Option<Decision> {
+        watch::decide(self.seen, serving, |digest| {
+            let mut plan = self.deploy(digest, PlanReason::WatchFailed, Some(serving));
+            // What is bad is nothing to go back to.
+            plan.fallback = None;
+            plan.steps.retain(|step| !matches!(step, Step::Bake { .. }));
+            plan
+        })
     }
 
     /// The container that should serve does not run. Something newer may be the cure; otherwise it is started.
     fn serving_stopped(&self, serving: &Container) -> Decision {
+        if let Some(decision) = self.watched(serving) {
+            return decision;
+        }
         if let Some(digest) = self.seen.wanted.digest.as_ref()
             && *digest != serving.owned.digest
             && self.seen.forbids(digest).is_none()
@@ -128,7 +149,7 @@ impl<'a> View<'a> {
     fn again(&self, lost: bool, wanted: &Digest) -> Option<Decision> {
         let last = self.seen.admission.served.first().filter(|last| lost && *last != wanted)?;
         let gated = self.seen.obstacle(wanted).is_none() && self.seen.obstacle(last).is_none();
-        gated.then(|| act(Plan { tag: None, ..self.deploy(last, PlanReason::ServingLost, None) }))
+        gated.then(|| act(Plan { tag: None, watched: false, ..self.deploy(last, PlanReason::ServingLost, None) }))
     }
 
     /// Older containers beside the one that serves: a swap was committed and not finished.
@@ -153,6 +174,7 @@ impl<'a> View<'a> {
             steps.push(Step::Bake { until: Some(baked.max(least)) });
         }
         steps.extend(Self::retirement(ids));
+        steps.extend(jobs::prepared(self.seen, serving));
         let mut plan = self.plan(PlanReason::FinishedSwap, serving, Some(serving), steps);
         plan.fallback = fallback.map(|c| c.id.clone());
         plan.previous = old.last().map(|c| c.owned.digest.clone());
@@ -208,7 +230,7 @@ impl<'a> View<'a> {
             steps.push(Step::Bake { until: None });
             steps.extend(Self::retirement(vec![serving.id.clone()]));
         }
-        self.plan(PlanReason::ResumedCandidate, candidate, serving, steps)
+        self.plan(PlanReason::ResumedCandidate, candidate, serving, jobs::framed(self.seen, steps))
     }
 
     /// Nothing is left over: is what serves what is wanted?
@@ -234,7 +256,6 @@ impl<'a> View<'a> {
     /// A whole swap.
     fn deploy(&self, digest: &Digest, reason: PlanReason, serving: Option<&Container>) -> Plan {
         let mut steps = vec![
-            Step::Pull,
             Step::Create,
             Step::Compare,
             Step::Start,
@@ -248,9 +269,9 @@ impl<'a> View<'a> {
         }
         let last = self.seen.containers.iter().map(|c| c.owned.generation).max();
         let tabled = self.seen.entry.and_then(|e| e.active.first()).map(|t| t.generation);
-        let generation = last.max(tabled).map_or(Generation(1), Generation::next);
+        let (generation, swap) = jobs::number(self.seen, digest, last.max(tabled));
         Plan {
-            swap: self.seen.swap.clone(),
+            swap,
             reason,
             strategy: Strategy::Proxy,
             digest: digest.clone(),
@@ -260,7 +281,8 @@ impl<'a> View<'a> {
             fallback: serving.map(|c| c.id.clone()),
             previous: serving.map(|c| c.owned.digest.clone()),
             candidate: None,
-            steps,
+            watched: watch::is_watched(self.seen, reason),
+            steps: jobs::around(self.seen, reason, steps),
         }
     }
 
@@ -285,6 +307,7 @@ impl<'a> View<'a> {
             fallback: serving.map(|c| c.id.clone()).filter(|id| *id != subject.id),
             previous: serving.filter(|c| c.id != subject.id).map(|c| c.owned.digest.clone()),
             candidate: Some(subject.id.clone()),
+            watched: subject.owned.watched,
             steps,
         }
     }

@@ -19,20 +19,31 @@ pub enum Undo {
 pub fn undo(plan: &Plan, stage: Stage) -> Undo {
     match plan.reason {
         // These concern containers that were in service: they are never abandoned.
-        PlanReason::RouteRestored | PlanReason::ClearedLeftovers => return Undo::Leave,
+        PlanReason::RouteRestored | PlanReason::ClearedLeftovers | PlanReason::JobOwed => return Undo::Leave,
         PlanReason::ServingLost if plan.candidate.is_some() => return Undo::Leave,
         // By name, what is finished has taken over already.
         PlanReason::FinishedSwap if plan.strategy != Strategy::Proxy => return Undo::Leave,
         _ => {}
     }
     if plan.strategy != Strategy::Proxy {
-        let committed =
-            matches!(stage, Stage::Take | Stage::Arm | Stage::Follow | Stage::Stop | Stage::Retire | Stage::Restore);
+        let committed = matches!(
+            stage,
+            Stage::Take
+                | Stage::Arm
+                | Stage::Follow
+                | Stage::Stop
+                | Stage::Retire
+                | Stage::Restore
+                | Stage::PostDeploy
+                | Stage::FailedDeploy
+        );
         return if committed { Undo::Leave } else { Undo::Return };
     }
     match stage {
         Stage::Bake if plan.fallback.is_some() => Undo::Revert,
-        Stage::Bake | Stage::Drain | Stage::Stop | Stage::Retire => Undo::Leave,
+        Stage::Bake | Stage::Drain | Stage::Stop | Stage::Retire | Stage::PostDeploy | Stage::FailedDeploy => {
+            Undo::Leave
+        }
         _ if plan.reason == PlanReason::FinishedSwap => Undo::Leave,
         _ => Undo::Abandon,
     }

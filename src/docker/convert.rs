@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::decide::by_name::serving_name;
 use crate::model::{
-    Container, ContainerId, ContainerState, Digest, Generation, Health, ImageDetails, ImageRef, InvalidName, Owned,
-    Platform, SwapId, Time, Version, label,
+    Container, ContainerId, ContainerState, Digest, Generation, Health, ImageDetails, ImageRef, InvalidName,
+    JobContainer, JobKind, Owned, Platform, SwapId, Time, Version, label,
 };
 
 /// A health check's output is cut to this.
@@ -59,7 +60,22 @@ fn owned(labels: &Value) -> Result<Owned, String> {
         digest: need(label::DIGEST)?.parse().map_err(|_| bad(label::DIGEST))?,
         spec: need(label::SPEC)?.to_owned(),
         restart: get(label::RESTART).map(str::to_owned),
+        watched: get(label::WATCHED) == Some("true"),
     })
+}
+
+/// The container of a job.
+pub(crate) fn job(doc: &Value) -> Result<JobContainer, String> {
+    let get = |name: &str| doc.pointer("/Config/Labels")?.get(name)?.as_str();
+    let bad = |name: &str| format!("its label {name} makes no sense");
+    let kind = get(label::JOB).and_then(JobKind::named).ok_or_else(|| bad(label::JOB))?;
+    let seconds = get(label::JOB_TIMEOUT).and_then(|text| text.parse().ok()).ok_or_else(|| bad(label::JOB_TIMEOUT))?;
+    Ok(JobContainer { kind, timeout: Duration::from_secs(seconds), container: container(doc)? })
+}
+
+/// True for the container of a job, which is no version of its app.
+pub(crate) fn is_job(doc: &Value) -> bool {
+    doc.pointer("/Config/Labels").is_some_and(|labels| labels.get(label::JOB).is_some())
 }
 
 /// What there is to say about a container without our labels, until its image's digest is known.
@@ -73,6 +89,7 @@ fn made_by_a_person(name: &str, image_id: &str) -> Result<Owned, String> {
         digest: image_id.parse().map_err(|_| format!("its image {image_id:?} is no digest"))?,
         spec: String::new(),
         restart: None,
+        watched: false,
     })
 }
 

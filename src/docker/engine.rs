@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::Duration;
 
 use crate::model::{
-    AppName, Container, ContainerId, Credentials, ImageDetails, ImageRef, Platform, PullProgress, Version, label,
+    AppName, Container, ContainerId, Credentials, ExecOutcome, ImageDetails, ImageRef, JobContainer, Platform,
+    PullProgress, Version, label,
 };
 use crate::ports::{CreateContainer, Engine, EngineError, EngineErrorKind, EngineEvent, EngineInfo};
 
@@ -63,6 +64,13 @@ impl Docker {
                 Err(error) => return Err(error),
             }
         }
+        Ok(documents)
+    }
+
+    /// As `listed`, without the containers of jobs, which are no versions of anything.
+    async fn versions(&self, filters: &Value) -> Result<Vec<Value>, EngineError> {
+        let mut documents = self.listed(filters).await?;
+        documents.retain(|document| !convert::is_job(document));
         Ok(documents)
     }
 
@@ -130,13 +138,13 @@ impl Engine for Docker {
     async fn containers(&self, app: Option<&AppName>) -> Result<Vec<Container>, EngineError> {
         let mut labels = vec![format!("{}={}", label::OWNER, self.owner)];
         labels.extend(app.map(|app| format!("{}={app}", label::APP)));
-        let documents = self.listed(&json!({"label": labels})).await?;
+        let documents = self.versions(&json!({"label": labels})).await?;
         Ok(self.understood(documents).await)
     }
 
     async fn family(&self, name: &str) -> Result<Vec<Container>, EngineError> {
         let exact = format!("^/?{}(\\.(next|prev|failed)-[0-9]+)?$", name.replace('.', "\\."));
-        let documents = self.listed(&json!({"name": [exact]})).await?;
+        let documents = self.versions(&json!({"name": [exact]})).await?;
         let ours = |document: &Value| {
             let label = |name: &str| document.pointer(&format!("/Config/Labels/{name}")).and_then(Value::as_str);
             label(label::OWNER).map_or(label(label::ENABLE) != Some("false"), |owner| owner == self.owner)
@@ -146,7 +154,7 @@ impl Engine for Docker {
 
     async fn adoptable(&self, every: bool) -> Result<Vec<Value>, EngineError> {
         let filters = if every { json!({}) } else { json!({"label": [label::ENABLE]}) };
-        self.listed(&filters).await
+        self.versions(&filters).await
     }
 
     async fn inspect(&self, id: &ContainerId) -> Result<(Container, Value), EngineError> {
@@ -279,6 +287,35 @@ impl Engine for Docker {
 
     async fn logs(&self, id: &ContainerId, lines: usize) -> Result<Vec<String>, EngineError> {
         streams::logs(&self.streams().await?, &self.calls.host, id, lines).await
+    }
+
+    async fn jobs(&self, app: &AppName) -> Result<Vec<JobContainer>, EngineError> {
+        let labels =
+            [format!("{}={}", label::OWNER, self.owner), format!("{}={app}", label::APP), label::JOB.to_owned()];
+        let documents = self.listed(&json!({"label": labels})).await?;
+        let understood = documents.iter().filter_map(|document| {
+            convert::job(document)
+                .inspect_err(|problem| {
+                    tracing::warn!(app = app.as_str(), "the container of a job is left alone: {problem}");
+                })
+                .ok()
+        });
+        Ok(understood.collect())
+    }
+
+    async fn output(&self, id: &ContainerId) -> Result<BoxStream<'static, String>, EngineError> {
+        Ok(streams::output(&self.streams().await?, id))
+    }
+
+    async fn exec(&self, id: &ContainerId, command: &[String], limit: Duration) -> Result<ExecOutcome, EngineError> {
+        let what = format!("run {} in container {}", command.first().map_or("", String::as_str), id.short());
+        let body = json!({"Cmd": command, "AttachStdout": true, "AttachStderr": true});
+        let made =
+            self.calls.call(&what, Method::POST, &format!("/containers/{id}/exec"), Some(&body), &[]).await?.body;
+        let exec = made["Id"].as_str().unwrap_or_default();
+        let output = streams::exec(&self.streams().await?, &self.calls.host, &what, exec, limit).await?;
+        let ended = self.calls.call(&what, Method::GET, &format!("/exec/{exec}/json"), None, &[]).await?.body;
+        Ok(ExecOutcome { exit_code: ended["ExitCode"].as_i64().unwrap_or(-1), output })
     }
 
     async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError> {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 #[cfg(test)]
-pub(crate) use convert::{container as understood, digest_of, image as image_of};
+pub(crate) use convert::{container as understood, digest_of, image as image_of, job as understood_job};
 pub use engine::Docker;
 
 /// Where the daemon is.

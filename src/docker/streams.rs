@@ -1,8 +1,9 @@
 //! Pulls, logs and events: answers that go on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use bollard::auth::DockerCredentials;
+use bollard::exec::{StartExecOptions, StartExecResults};
 use bollard::models::EventMessage;
 use bollard::query_parameters::{CreateImageOptionsBuilder, EventsOptionsBuilder, LogsOptionsBuilder};
 use bollard::{ClientVersion, Docker as Bollard};
@@ -120,6 +121,52 @@ pub(super) async fn logs(
     let text = String::from_utf8_lossy(&chunks.concat()).into_owned();
     let tail: Vec<String> = text.lines().map(plain).collect();
     Ok(tail.into_iter().rev().take(lines).rev().collect())
+}
+
+/// The lines of a container's output as they come.
+pub(super) fn output(docker: &Bollard, id: &ContainerId) -> BoxStream<'static, String> {
+    let options = LogsOptionsBuilder::new().stdout(true).stderr(true).follow(true).build();
+    let chunks = docker.logs(&id.0, Some(options));
+    let lines = chunks.take_while(|chunk| std::future::ready(chunk.is_ok())).map(|chunk| {
+        let text = chunk.map(bollard::container::LogOutput::into_bytes).unwrap_or_default();
+        plain(String::from_utf8_lossy(&text).trim_end())
+    });
+    lines.boxed()
+}
+
+/// Lines of a hook's output that are kept.
+const EXEC_LINES: usize = 50;
+
+/// Runs what was prepared, and gives its last lines.
+pub(super) async fn exec(
+    docker: &Bollard,
+    host: &str,
+    what: &str,
+    exec: &str,
+    limit: Duration,
+) -> Result<Vec<String>, EngineError> {
+    let run = async {
+        let started = docker.start_exec(exec, None::<StartExecOptions>).await?;
+        let mut last: VecDeque<String> = VecDeque::new();
+        if let StartExecResults::Attached { mut output, .. } = started {
+            while let Some(chunk) = output.next().await {
+                for line in String::from_utf8_lossy(&chunk?.into_bytes()).lines() {
+                    last.push_back(plain(line));
+                }
+                while last.len() > EXEC_LINES {
+                    last.pop_front();
+                }
+            }
+        }
+        Ok::<_, bollard::errors::Error>(last)
+    };
+    match timeout(limit, run).await {
+        Ok(lines) => lines.map(Vec::from).map_err(|error| of_stream(what, host, error)),
+        Err(_) => {
+            let message = format!("failed to {what}: it did not end within {}", humantime::format_duration(limit));
+            Err(EngineError { kind: EngineErrorKind::Server, message, source: None })
+        }
+    }
 }
 
 /// A line without escape sequences and other control characters: it is shown in terminals and pages.

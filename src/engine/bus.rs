@@ -69,6 +69,25 @@ fn log(event: &Event) {
             info!(app, stage = stage.label(), seconds = seconds(*millis), "{}", describe(*stage, note));
         }
         EventKind::Noticed { message, .. } => warn!(app, "{message}"),
+        EventKind::JobEnded { job, ok: true, message, millis, .. } => {
+            info!(app, job = job.label(), seconds = seconds(*millis), "job {}", message);
+        }
+        EventKind::JobEnded { job, ok: false, message, millis, log_tail, .. } => error!(
+            app,
+            job = job.label(),
+            seconds = seconds(*millis),
+            log_tail = log_tail.join("\n"),
+            "job failed: it {message}"
+        ),
+        EventKind::WatchFailed { swap, digest, failure, back_to } => error!(
+            app,
+            swap = %swap,
+            digest = digest.short(),
+            back_to = back_to.short(),
+            log_tail = failure.log_tail.join("\n"),
+            "the version failed and is rolled back: {}",
+            failure.message
+        ),
         EventKind::SwapSucceeded { swap, digest, millis, reason, strategy, gap_millis } => info!(
             app,
             swap = %swap,
@@ -127,6 +146,11 @@ fn describe(stage: Stage, note: &str) -> String {
         Stage::Stop => "old version stopped",
         Stage::Retire => "old version retired",
         Stage::Restore => "old version started again",
+        Stage::Condemn => "the version is not tried again",
+        Stage::PreDeploy => "job before the deployment is done",
+        Stage::Prepare => "job for afterwards prepared",
+        Stage::PostDeploy => "job after the deployment has ended",
+        Stage::FailedDeploy => "job after the failed deployment has ended",
     };
     if note.is_empty() { what.to_owned() } else { format!("{what}: {note}") }
 }
@@ -175,6 +199,16 @@ fn count(metrics: &Metrics, event: &Event) {
         EventKind::StageFinished { stage, millis, .. } => {
             metrics.swap_stage_duration_seconds.with_label_values(&[app, stage.label()]).observe(seconds(*millis));
         }
+        EventKind::JobEnded { job, ok, millis, .. } => {
+            let result = if *ok { "succeeded" } else { "failed" };
+            metrics.jobs_total.with_label_values(&[app, job.label(), result]).inc();
+            metrics.job_duration_seconds.with_label_values(&[app, job.label()]).observe(seconds(*millis));
+        }
+        EventKind::WatchFailed { failure, .. } => {
+            metrics.watch_rollbacks_total.with_label_values(&[app]).inc();
+            let labels = [app, failure.stage.label(), failure.reason.label()];
+            metrics.failures_total.with_label_values(&labels).inc();
+        }
         EventKind::SwapSucceeded { reason, strategy, gap_millis, .. } if is_swap(*reason) => {
             metrics.swaps_total.with_label_values(&[app, strategy.label(), "succeeded"]).inc();
             let gap = seconds(*gap_millis);
@@ -193,5 +227,5 @@ fn count(metrics: &Metrics, event: &Event) {
 /// True for plans that put another container into service.
 pub(super) fn is_swap(reason: crate::model::PlanReason) -> bool {
     use crate::model::PlanReason as R;
-    !matches!(reason, R::ClearedLeftovers | R::RouteRestored)
+    !matches!(reason, R::ClearedLeftovers | R::RouteRestored | R::JobOwed)
 }

@@ -11,6 +11,8 @@ pub(super) struct Journal<'a> {
     store: &'a dyn Store,
     app: &'a AppName,
     deployment: Option<Deployment>,
+    /// How it ended is known and stays so.
+    ended: bool,
     complained: bool,
 }
 
@@ -23,11 +25,17 @@ impl<'a> Journal<'a> {
         source: SeenSource,
         reason: Option<&str>,
     ) -> Self {
-        let mut journal = Self { store, app, deployment: None, complained: false };
+        let mut journal = Self { store, app, deployment: None, ended: false, complained: false };
+        let earlier = || store.deployment(app, &plan.swap).ok().flatten();
+        if plan.reason == crate::model::PlanReason::JobOwed {
+            // It belongs to a deployment that has ended.
+            journal.deployment = earlier();
+            journal.ended = true;
+        }
         if !super::bus::is_swap(plan.reason) {
             return journal;
         }
-        let earlier = store.deployment(app, &plan.swap).ok().flatten();
+        let earlier = earlier();
         let mut deployment = earlier.unwrap_or_else(|| Deployment {
             id: plan.swap.clone(),
             generation: plan.generation,
@@ -51,22 +59,33 @@ impl<'a> Journal<'a> {
     /// A stage begins; recorded before its side effect.
     pub(super) fn begin(&mut self, stage: Stage) {
         if let Some(deployment) = &mut self.deployment {
-            deployment.steps.push(StepRecord { stage, started: Utc::now(), millis: None, note: String::new() });
+            deployment.steps.push(StepRecord {
+                stage,
+                started: Utc::now(),
+                millis: None,
+                note: String::new(),
+                output: Vec::new(),
+            });
         }
         self.write();
     }
 
     /// The stage that began last ended.
-    pub(super) fn end(&mut self, millis: u64, note: &str) {
+    pub(super) fn end(&mut self, millis: u64, note: &str, output: &[String]) {
         if let Some(step) = self.deployment.as_mut().and_then(|d| d.steps.last_mut()) {
             step.millis = Some(millis);
             note.clone_into(&mut step.note);
+            output.clone_into(&mut step.output);
+        }
+        // The job's container goes next, and its output with it.
+        if !output.is_empty() {
+            self.write();
         }
     }
 
     /// The swap ended.
     pub(super) fn close(&mut self, result: DeploymentResult) {
-        if let Some(deployment) = &mut self.deployment {
+        if let Some(deployment) = self.deployment.as_mut().filter(|_| !self.ended) {
             deployment.finished = Some(Utc::now());
             deployment.result = result;
         }

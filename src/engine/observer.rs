@@ -5,8 +5,8 @@ use crate::engine::clock::Utc;
 use crate::decide::admission::Admission;
 use crate::decide::reconcile::{Observation, Parked, Wanted};
 use crate::model::{
-    App, AppEntry, Attempts, CachedTags, CheckResult, Container, Digest, EventKind, Follow, Hold, Origin, Pin,
-    Quarantine, Seen, SeenSource, SwapId, Tag, Time,
+    App, AppEntry, Attempts, CachedTags, CheckResult, Container, Digest, EventKind, Follow, Generation, Hold,
+    JobContainer, Origin, Pin, Quarantine, Seen, SeenSource, SwapId, Tag, Time,
 };
 use crate::ports::EngineError;
 
@@ -20,6 +20,9 @@ use super::parking;
 pub(super) struct Seeing {
     pub(super) wanted: Wanted,
     pub(super) containers: Vec<Container>,
+    pub(super) jobs: Vec<JobContainer>,
+    /// Only when something may have to come back.
+    pub(super) kept: Vec<(Generation, Digest)>,
     pub(super) entry: Option<AppEntry>,
     pub(super) quarantine: Vec<Quarantine>,
     pub(super) attempts: Option<Attempts>,
@@ -51,6 +54,8 @@ impl Seeing {
             spec,
             wanted: &self.wanted,
             containers: &self.containers,
+            jobs: &self.jobs,
+            kept: &self.kept,
             entry: self.entry.as_ref(),
             quarantine: &self.quarantine,
             attempts: self.attempts.as_ref(),
@@ -237,7 +242,8 @@ pub(super) async fn look(app: &App, ports: &Ports, tag: &TagView) -> Result<Seei
         Origin::Adopted { container } => ports.engine.family(container).await,
     };
     ports.metrics.engine_up.with_label_values(&[] as &[&str]).set(i64::from(containers.is_ok()));
-    let (entry, containers) = (entry?, containers.map_err(engine_hold)?);
+    let jobs = ports.engine.jobs(&app.name).await;
+    let (entry, containers, jobs) = (entry?, containers.map_err(engine_hold)?, jobs.map_err(engine_hold)?);
     let pin = remembered(app, ports.store.pin(&app.name)).flatten();
     let pin = lapse(app, ports, pin, tag);
     let wanted = match &pin {
@@ -257,6 +263,8 @@ pub(super) async fn look(app: &App, ports: &Ports, tag: &TagView) -> Result<Seei
     Ok(Seeing {
         wanted,
         containers,
+        jobs,
+        kept: Vec::new(),
         entry,
         quarantine: remembered(app, ports.store.quarantine(&app.name)).unwrap_or_default(),
         attempts: remembered(app, ports.store.attempts(&app.name)).flatten(),

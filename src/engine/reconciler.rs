@@ -9,8 +9,10 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::decide::jobs::sweep;
 use crate::decide::reconcile::decide;
 use crate::decide::schedule::next_check;
+use crate::decide::watch::symptom;
 use crate::model::{
     App, AppStatus, CheckResult, Decision, EventKind, Hold, Origin, Plan, PlanReason, SeenSource, Step, SwapId,
 };
@@ -274,7 +276,8 @@ impl Reconciler {
                 self.attend(hold, reason, forced, &mut reply);
             }
             let Decision::Act(plan) = decision else {
-                return self.settle(&decision, Some(&seeing), &mut reply);
+                self.settle(&decision, Some(&seeing), &mut reply);
+                return self.sweep(&decision, &seeing).await;
             };
             if failed {
                 self.condition.show(&self.parts, &self.tag, Some(&seeing), None);
@@ -303,11 +306,15 @@ impl Reconciler {
     /// Looks and decides, and has the proxy told of a new address on the way.
     pub(super) async fn decide(&self, forced: bool) -> Result<(Decision, Seeing), Hold> {
         let parts = &self.parts;
-        let seeing = look(&parts.app, &parts.ports, &self.tag).await?;
+        let mut seeing = look(&parts.app, &parts.ports, &self.tag).await?;
         self.readdress(&seeing).await;
         let swap = SwapId(format!("{}-{:08x}", parts.app.name, rand::random::<u32>()));
         let admission = self.admission(&seeing).await;
         let asked = (&admission, forced);
+        let seen = seeing.observation(&parts.app, &parts.spec, asked, Utc::now(), &swap);
+        if seen.serving().is_some_and(|serving| symptom(&seen, serving).is_some()) {
+            seeing.kept = self.kept().await;
+        }
         let decision = decide(&seeing.observation(&parts.app, &parts.spec, asked, Utc::now(), &swap));
         Ok((decision, seeing))
     }
@@ -394,6 +401,22 @@ impl Reconciler {
         self.condition.show(&self.parts, &self.tag, seeing, hold);
         let serving = self.parts.status.borrow().deployed.as_ref().map(|deployed| deployed.digest.clone());
         choice::served(&mut self.tag, &self.parts.app, &*self.parts.ports.store, serving.as_ref());
+    }
+
+    /// Removes the containers of jobs that nobody needs any more.
+    async fn sweep(&mut self, decision: &Decision, seeing: &Seeing) {
+        let now = Utc::now();
+        let sweep = sweep(&seeing.jobs, decision, now);
+        for id in &sweep.remove {
+            match self.parts.ports.engine.remove(id).await {
+                Ok(()) => tracing::info!(app = self.parts.app.name.as_str(), container = id.short(), "old job removed"),
+                Err(error) => tracing::warn!(app = self.parts.app.name.as_str(), "an old job stays: {}", chain(&error)),
+            }
+        }
+        if let Some(until) = sweep.again {
+            let at = Instant::now() + (until - now).to_std().unwrap_or_default();
+            self.retry = Some(self.retry.map_or(at, |planned| planned.min(at)));
+        }
     }
 
     fn retry_later(&mut self) {

@@ -68,6 +68,9 @@ pub(crate) fn app(name: &str) -> App {
         },
         keep: 3,
         production: false,
+        jobs: crate::model::Jobs::default(),
+        hooks: crate::model::Hooks::default(),
+        watch: second,
         gates: crate::model::Gates::default(),
     }
 }
@@ -122,7 +125,13 @@ pub(crate) fn held(name: &str) -> AppStatus {
 }
 
 pub(crate) fn deployment(id: &str, result: DeploymentResult) -> Deployment {
-    let step = |stage, millis| StepRecord { stage, started: at(-700), millis: Some(millis), note: String::new() };
+    let step = |stage, millis| StepRecord {
+        stage,
+        started: at(-700),
+        millis: Some(millis),
+        note: String::new(),
+        output: Vec::new(),
+    };
     Deployment {
         id: SwapId(id.into()),
         generation: Generation(7),
@@ -195,6 +204,7 @@ impl Answers for World {
             fallback: None,
             previous: Some(digest('a')),
             candidate: None,
+            watched: true,
             steps: vec![Step::Pull, Step::Create, Step::Switch { expect: 4 }],
         })))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, Digest, Gates, ListenAddr, Repository, Strategy, Tag, TagPolicy};
+use super::{AppName, Digest, Gates, Hooks, Jobs, ListenAddr, Repository, Strategy, Tag, TagPolicy};
 
 /// Which image of the repository the app should run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,13 @@ pub enum Probe {
     Tcp,
     /// `GET` of this path must answer 2xx or 3xx.
     Http(String),
+    /// A request of any method, of which the same is asked: a hook.
+    Request {
+        /// The method.
+        method: String,
+        /// The path.
+        path: String,
+    },
 }
 
 /// Environment variables of a container. Values are never shown by `Debug`.
@@ -255,6 +262,12 @@ pub struct App {
     pub keep: usize,
     /// People depend on it: what is risky in production is warned about.
     pub production: bool,
+    /// What runs before and after its deployments.
+    pub jobs: Jobs,
+    /// What is done to its containers when they come and go.
+    pub hooks: Hooks,
+    /// A version that fails within so long after it went into service is replaced by the one before it; zero: never.
+    pub watch: Duration,
     /// What must be true of a version before it is deployed.
     pub gates: Gates,
 }

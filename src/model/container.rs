@@ -32,6 +32,13 @@ pub mod label {
     /// On a candidate: the restart policy (`HostConfig.RestartPolicy`, as JSON) that it gets when it has taken over,
     /// and that the old version gets back when it has not.
     pub const RESTART: &str = "tagboat.restart";
+    /// On the container of a job: which. It is no version of its app.
+    pub const JOB: &str = "tagboat.job";
+    /// On the container of a job: the seconds that it may take.
+    pub const JOB_TIMEOUT: &str = "tagboat.job_timeout";
+    /// `true` on a version that is taken out of service again when it fails soon: nobody has insisted on it, and it is not
+    /// itself what was gone back to.
+    pub const WATCHED: &str = "tagboat.watched";
 }
 
 /// What our labels say about a container.
@@ -51,6 +58,8 @@ pub struct Owned {
     pub spec: String,
     /// The restart policy it is meant to have, where that was taken over from the version before.
     pub restart: Option<String>,
+    /// It is replaced by the version before it when it fails soon after it went into service.
+    pub watched: bool,
 }
 
 /// The engine's own idea of a container's state.

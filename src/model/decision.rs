@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, Digest, Gate, Generation, SwapId, Tag, Time};
+use super::{ContainerId, Digest, Gate, Generation, JobKind, SwapId, Tag, Time};
 
 /// How the old version is replaced by the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -32,8 +32,12 @@ impl Strategy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// Remembering how a version that served has failed.
+    Condemn,
     /// Fetching the image by digest.
     Pull,
+    /// Running the job that comes before a deployment.
+    PreDeploy,
     /// Creating the candidate.
     Create,
     /// Comparing the created candidate with the intention.
@@ -62,12 +66,20 @@ pub enum Stage {
     Retire,
     /// Starting the old version again after a failure.
     Restore,
+    /// Preparing the job that comes after a deployment.
+    Prepare,
+    /// Running the job that comes after a deployment.
+    PostDeploy,
+    /// Running the job that comes after a failed deployment.
+    FailedDeploy,
 }
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
+        Self::Condemn,
         Self::Pull,
+        Self::PreDeploy,
         Self::Create,
         Self::Compare,
         Self::Park,
@@ -82,6 +94,9 @@ impl Stage {
         Self::Stop,
         Self::Retire,
         Self::Restore,
+        Self::Prepare,
+        Self::PostDeploy,
+        Self::FailedDeploy,
     ];
 
     /// Stable name.
@@ -102,6 +117,11 @@ impl Stage {
             Self::Stop => "stop",
             Self::Retire => "retire",
             Self::Restore => "restore",
+            Self::Condemn => "condemn",
+            Self::PreDeploy => "pre_deploy",
+            Self::Prepare => "prepare",
+            Self::PostDeploy => "post_deploy",
+            Self::FailedDeploy => "failed_deploy",
         }
     }
 }
@@ -120,6 +140,12 @@ pub enum FailureReason {
     Unhealthy,
     /// It ended, turned unhealthy or answered more errors than the old one after the switch.
     FailedInBake,
+    /// It ended, restarted or turned unhealthy while it was watched after the deployment.
+    FailedInWatch,
+    /// Its job before the deployment did not succeed.
+    JobFailed,
+    /// Its hook at the start did not succeed.
+    HookFailed,
     /// The registry did not deliver the image.
     Pull,
     /// The engine refused or did not answer.
@@ -141,6 +167,9 @@ impl FailureReason {
             Self::Exited => "exited",
             Self::Unhealthy => "unhealthy",
             Self::FailedInBake => "failed_in_bake",
+            Self::FailedInWatch => "failed_in_watch",
+            Self::JobFailed => "job_failed",
+            Self::HookFailed => "hook_failed",
             Self::Pull => "pull",
             Self::Engine => "engine",
             Self::Differs => "differs",
@@ -151,7 +180,17 @@ impl FailureReason {
 
     /// True when the image itself is at fault, so that trying the same digest again is no use.
     pub fn blames_image(self) -> bool {
-        matches!(self, Self::WrongPlatform | Self::CannotStart | Self::Exited | Self::Unhealthy | Self::FailedInBake)
+        matches!(
+            self,
+            Self::WrongPlatform
+                | Self::CannotStart
+                | Self::Exited
+                | Self::Unhealthy
+                | Self::FailedInBake
+                | Self::FailedInWatch
+                | Self::JobFailed
+                | Self::HookFailed
+        )
     }
 }
 
@@ -284,6 +323,10 @@ pub enum PlanReason {
     ClearedLeftovers,
     /// The proxy did not know which container serves.
     RouteRestored,
+    /// The version that served failed while it was watched: the one before it comes back.
+    WatchFailed,
+    /// A job that an earlier run left undone is run.
+    JobOwed,
 }
 
 impl PlanReason {
@@ -300,6 +343,8 @@ impl PlanReason {
             Self::FinishedSwap => "finished_swap",
             Self::ClearedLeftovers => "cleared_leftovers",
             Self::RouteRestored => "route_restored",
+            Self::WatchFailed => "watch_failed",
+            Self::JobOwed => "job_owed",
         }
     }
 }
@@ -308,8 +353,31 @@ impl PlanReason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "step")]
 pub enum Step {
+    /// Remember that this container's version failed in service, and with what evidence.
+    Condemn {
+        /// The one that serves.
+        container: ContainerId,
+        /// Its generation.
+        generation: Generation,
+        /// The swap that made it.
+        swap: SwapId,
+        /// Its digest.
+        digest: Digest,
+        /// What was seen.
+        message: String,
+    },
     /// Fetch the image by digest, unless the engine has it.
     Pull,
+    /// Run a job, or wait for it if it runs already.
+    Job {
+        /// Which.
+        job: JobKind,
+    },
+    /// Create the container of a job that is run later, so that a crash in between does not lose it.
+    Prepare {
+        /// Which.
+        job: JobKind,
+    },
     /// Create the candidate.
     Create,
     /// Compare it with the intention.
@@ -374,7 +442,10 @@ impl Step {
     /// The stage that it is shown as.
     pub fn stage(&self) -> Stage {
         match self {
+            Self::Condemn { .. } => Stage::Condemn,
             Self::Pull => Stage::Pull,
+            Self::Job { job } => job.stage(),
+            Self::Prepare { .. } => Stage::Prepare,
             Self::Create => Stage::Create,
             Self::Compare => Stage::Compare,
             Self::Park { .. } => Stage::Park,
@@ -417,6 +488,9 @@ pub struct Plan {
     pub previous: Option<Digest>,
     /// The candidate, when it exists already.
     pub candidate: Option<ContainerId>,
+    /// The candidate, once it serves, is replaced by the version before it when it fails soon.
+    #[serde(default)]
+    pub watched: bool,
     /// What to do, in order.
     pub steps: Vec<Step>,
 }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppName, ContainerId, Digest, Failure, Generation, Hold, PlanReason, SeenSource, Stage, Strategy, SwapId, Tag, Time,
+    AppName, ContainerId, Digest, Failure, Generation, Hold, JobKind, PlanReason, SeenSource, Stage, Strategy, SwapId,
+    Tag, Time,
 };
 
 /// One thing that happened to one app.
@@ -105,6 +106,32 @@ pub enum EventKind {
         /// It.
         message: String,
     },
+    /// A job ended.
+    JobEnded {
+        /// The swap that it belongs to.
+        swap: SwapId,
+        /// Which.
+        job: JobKind,
+        /// It did what it should.
+        ok: bool,
+        /// How it ended, in words.
+        message: String,
+        /// How long it took.
+        millis: u64,
+        /// The last lines of its output.
+        log_tail: Vec<String>,
+    },
+    /// A version that served failed while it was watched, and the one before it comes back.
+    WatchFailed {
+        /// The swap that had put it into service.
+        swap: SwapId,
+        /// It.
+        digest: Digest,
+        /// How it failed.
+        failure: Failure,
+        /// What comes back.
+        back_to: Digest,
+    },
     /// A swap ended well.
     SwapSucceeded {
         /// The swap.
@@ -173,6 +200,8 @@ impl EventKind {
             Self::Pulling { .. } => "pulling",
             Self::StageFinished { .. } => "stage_finished",
             Self::Noticed { .. } => "noticed",
+            Self::JobEnded { .. } => "job_ended",
+            Self::WatchFailed { .. } => "watch_failed",
             Self::SwapSucceeded { .. } => "swap_succeeded",
             Self::SwapFailed { .. } => "swap_failed",
             Self::Held { .. } => "held",

@@ -9,6 +9,7 @@ mod decision;
 mod event;
 mod gates;
 mod image;
+mod jobs;
 mod names;
 mod policy;
 mod registry;
@@ -28,6 +29,7 @@ pub use gates::{
     SignatureRule, SignatureVerdict, Window,
 };
 pub use image::{Digest, ImageRef, InvalidReference, Platform, Repository, Tag, Version};
+pub use jobs::{ExecOutcome, Hook, HookAct, Hooks, Job, JobContainer, JobKind, Jobs};
 pub use names::{AppName, ContainerId, Generation, InvalidName, ListenAddr, SwapId};
 pub use policy::{Prerelease, TagOrder, TagPolicy, TagReport, TagRule, TagVerdict};
 pub use registry::{Cached, CachedTags, Credentials, ManifestDetails, Quota, Referrer, Resolved, TagList};

@@ -140,6 +140,9 @@ pub struct StepRecord {
     /// What there is to say about it, for a person.
     #[serde(default)]
     pub note: String,
+    /// The last lines of its output, if it was a job.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
 }
 
 /// An entry of the history.

@@ -32,10 +32,16 @@ pub(super) async fn probe(addr: SocketAddr, probe: &Probe, limit: Duration) -> P
 
 async fn attempt(addr: SocketAddr, probe: &Probe) -> std::io::Result<Option<StatusCode>> {
     let stream = TcpStream::connect(addr).await?;
-    let Probe::Http(path) = probe else { return Ok(None) };
+    let (method, path) = match probe {
+        Probe::Tcp => return Ok(None),
+        Probe::Http(path) => ("GET", path),
+        Probe::Request { method, path } => (method.as_str(), path),
+    };
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
-    let request = Request::get(path.as_str())
+    let request = Request::builder()
+        .method(method)
+        .uri(path.as_str())
         .header(http::header::HOST, addr.to_string())
         .header(http::header::USER_AGENT, "tagboat-probe")
         .header(http::header::CONNECTION, "close")

@@ -58,6 +58,7 @@ impl World {
                 replaces,
                 digest: digest(version),
                 spec: String::new(),
+                watched: false,
             },
             state: ContainerState::Created,
             health: None,
@@ -81,6 +82,8 @@ impl World {
             spec: "",
             wanted: &self.wanted,
             containers: &containers,
+            jobs: &[],
+            kept: &[],
             entry: None,
             quarantine: &self.quarantine,
             attempts: None,
@@ -149,7 +152,7 @@ impl World {
                         assert_ne!(gone.name, "shop", "what serves is never removed");
                     }
                 }
-                Step::Pull | Step::Compare | Step::Gate | Step::Follow { .. } => {}
+                Step::Pull | Step::Compare | Step::Gate | Step::Follow { .. } | Step::Condemn { .. } => {}
                 other => panic!("not by name: {other:?}"),
             }
         }

@@ -7,7 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::decide::admission::Admission;
 use crate::decide::fixtures::app;
-use crate::model::{App, AppEntry, Failure, FailureReason, Hold, Owned, Quarantine, Stage, SwapId, Target, Time};
+use crate::model::{
+    App, AppEntry, Failure, FailureReason, Generation, Hold, JobContainer, Owned, Quarantine, Stage, SwapId, Target,
+    Time,
+};
 
 const SPEC: &str = "spec";
 
@@ -25,6 +28,8 @@ struct World {
     app: App,
     containers: BTreeMap<String, Container>,
     entry: Option<AppEntry>,
+    jobs: Vec<JobContainer>,
+    kept: Vec<(Generation, Digest)>,
     wanted: Wanted,
     quarantine: Vec<Quarantine>,
     admission: Admission,
@@ -42,6 +47,8 @@ impl World {
             app: app("shop"),
             containers,
             entry: None,
+            jobs: Vec::new(),
+            kept: Vec::new(),
             wanted,
             quarantine,
             admission,
@@ -65,6 +72,8 @@ impl World {
             spec: SPEC,
             wanted: &self.wanted,
             containers: &containers,
+            jobs: &self.jobs,
+            kept: &self.kept,
             entry: self.entry.as_ref(),
             quarantine: &self.quarantine,
             attempts: None,
@@ -95,6 +104,7 @@ impl World {
                 digest: plan.digest.clone(),
                 spec: SPEC.to_owned(),
                 restart: None,
+                watched: plan.watched,
             },
             id,
             state: ContainerState::Created,
@@ -149,6 +159,11 @@ impl World {
                 Step::Park { .. } | Step::Take { .. } | Step::Follow { .. } | Step::Restore { .. } => {
                     panic!("behind the proxy: {step:?}")
                 }
+                Step::Condemn { digest, generation, .. } => {
+                    self.quarantine.push(Quarantine { digest: digest.clone(), ..quarantined(9) });
+                    self.kept.retain(|(kept, _)| kept != generation);
+                }
+                Step::Prepare { .. } | Step::Job { .. } => {}
                 Step::Pull | Step::Compare | Step::Gate | Step::Bake { .. } | Step::Drain { .. } => {}
             }
         }

@@ -73,6 +73,7 @@ impl Swap<'_> {
             spec: self.executor.spec.to_owned(),
             // Of one that is parked already, the policy is what the candidate was told before.
             restart: self.told().await?.or_else(|| Some(policy.to_string())),
+            watched: self.plan.watched,
         };
         if let Some(body) = body.as_object_mut() {
             sign(body, &owned, &self.executor.settings.owner);
@@ -150,6 +151,7 @@ impl Swap<'_> {
         let (old, inspected) = self.executor.ports.engine.inspect(container).await?;
         // One that an earlier run has parked already has been away since then, and has lost its policy.
         let already = if old.is_running() { None } else { old.finished };
+        let hooked = self.pre_stop(&old).await?;
         self.parked = Some(already.unwrap_or_else(Utc::now));
         let (app, store) = (self.executor.app, &*self.executor.ports.store);
         if already.is_none() || old.restart_policy != "no" {
@@ -159,7 +161,7 @@ impl Swap<'_> {
             parking::remember(app, store, Some(&Parked { container: container.clone(), restart }));
         }
         self.stop_one(container).await?;
-        Ok(String::new())
+        Ok(hooked)
     }
 
     /// A local tag keeps the old image for a rollback; without it a rollback has to pull.

@@ -153,7 +153,8 @@ impl Swap<'_> {
                     if let (Some(parked), Some(good)) = (self.parked.take(), gate.good_since()) {
                         self.gap = (good - parked).to_std().unwrap_or_default();
                     }
-                    return Ok(note);
+                    let hooked = self.post_start(&container).await?;
+                    return Ok(note + &hooked);
                 }
                 Verdict::Failed(reason, message) => return Err(Halt::Failed(reason, message)),
             }
@@ -198,6 +199,7 @@ impl Swap<'_> {
             digest: self.plan.digest.clone(),
             spec: self.executor.spec.to_owned(),
             restart: None,
+            watched: self.plan.watched,
         };
         create_body(self.executor.app, &self.image(), &owned, &self.executor.settings.owner, info.api_version)
     }

@@ -6,7 +6,11 @@
 
 mod adopted;
 mod candidate;
+mod condemning;
 mod dependents;
+mod hooks;
+mod jobs;
+mod making_jobs;
 mod service;
 mod undoing;
 
@@ -74,6 +78,10 @@ struct Swap<'a> {
     policy: Option<String>,
     /// How long nothing served.
     gap: Duration,
+    /// The last lines of a job that ended just now.
+    output: Vec<String>,
+    /// Containers of jobs whose results stand elsewhere, or will in a moment.
+    used: Vec<ContainerId>,
 }
 
 impl Executor<'_> {
@@ -90,7 +98,16 @@ impl Executor<'_> {
             });
         }
         let candidate = plan.candidate.clone();
-        let mut swap = Swap { executor: self, plan, candidate, parked: None, policy: None, gap: Duration::ZERO };
+        let mut swap = Swap {
+            executor: self,
+            plan,
+            candidate,
+            parked: None,
+            policy: None,
+            gap: Duration::ZERO,
+            output: Vec::new(),
+            used: Vec::new(),
+        };
         for step in &plan.steps {
             let stage = step.stage();
             journal.begin(stage);
@@ -101,12 +118,16 @@ impl Executor<'_> {
             let millis = millis(timer.elapsed());
             match stepped {
                 Ok(note) => {
-                    journal.end(millis, &note);
+                    journal.end(millis, &note, &std::mem::take(&mut swap.output));
                     self.publish(EventKind::StageFinished { swap: plan.swap.clone(), stage, millis, note });
+                    // What the job before the deployment has done stands in its container until there is a candidate.
+                    if stage != Stage::PreDeploy {
+                        swap.dismiss().await;
+                    }
                 }
                 Err(Halt::Interrupted) => return Ended::Interrupted,
                 Err(Halt::Failed(reason, message)) => {
-                    journal.end(millis, &message);
+                    journal.end(millis, &message, &swap.output);
                     journal.close(swap.fail(stage, reason, message).await);
                     (self.on_stage)(None);
                     return Ended::Failed;
@@ -141,7 +162,12 @@ impl Executor<'_> {
 impl Swap<'_> {
     async fn step(&mut self, step: &Step) -> Stepped {
         match step {
+            Step::Condemn { container, generation, swap, digest, message } => {
+                self.condemn(container, *generation, swap, digest, message).await
+            }
             Step::Pull => self.pull().await,
+            Step::Job { job } => self.job(*job).await,
+            Step::Prepare { job } => self.prepare(*job).await,
             Step::Create => self.create().await,
             Step::Compare => self.compare().await,
             Step::Park { container } => self.park(container).await,

@@ -137,10 +137,13 @@ impl Swap<'_> {
     }
 
     pub(super) async fn stop(&mut self, containers: &[ContainerId]) -> Stepped {
+        let mut notes = Vec::new();
         for id in containers {
+            notes.push(self.before_stop(id).await?);
             self.stop_one(id).await?;
         }
-        Ok(String::new())
+        notes.retain(|note| !note.is_empty());
+        Ok(notes.join(", "))
     }
 
     /// Stops a container for good: without its restart policy, so that a restart of the daemon leaves it be.

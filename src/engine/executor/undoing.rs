@@ -9,23 +9,27 @@ use tokio::time::Instant;
 use crate::decide::backoff::retry_after;
 use crate::decide::container::failed_name;
 use crate::decide::undo::{Undo, quarantines, undo};
-use crate::model::{Attempts, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, Quarantine, Stage};
+use crate::model::{
+    Attempts, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, JobKind, PlanReason, Quarantine, Stage,
+};
 
 use super::{Halt, Swap, chain};
 
 /// Lines of a failed candidate's output that are kept as evidence.
-const LOG_LINES: usize = 50;
+pub(super) const LOG_LINES: usize = 50;
 
 impl Swap<'_> {
     /// Undoes what can be undone and says how the deployment ended.
     pub(super) async fn fail(&mut self, stage: Stage, reason: FailureReason, message: String) -> DeploymentResult {
         let log_tail = match &self.candidate {
             Some(id) => self.executor.ports.engine.logs(id, LOG_LINES).await.unwrap_or_default(),
-            None => Vec::new(),
+            None => std::mem::take(&mut self.output),
         };
         let failure = self.failure(stage, reason, message, log_tail);
         let quarantined = quarantines(self.plan, stage, reason);
+        let alert = quarantined && self.owe_alert(&failure).await;
         self.remember(&failure, quarantined);
+        self.dismiss().await;
         let rolled_back = match undo(self.plan, stage) {
             Undo::Leave => false,
             Undo::Abandon => {
@@ -43,7 +47,36 @@ impl Swap<'_> {
             quarantined,
             strategy: self.plan.strategy,
         });
+        if alert {
+            self.alert().await;
+        }
         if rolled_back { DeploymentResult::RolledBack { failure } } else { DeploymentResult::Failed { failure } }
+    }
+
+    /// Has the container of the job that is run after a failure made, before anything says that it failed: a crash in
+    /// between must not lose it.
+    async fn owe_alert(&self, failure: &Failure) -> bool {
+        let wanted = self.executor.app.jobs.failed_deploy.is_some() && self.plan.serving.is_some();
+        if !wanted || self.plan.reason == PlanReason::WatchFailed {
+            return false;
+        }
+        match self.make_job(JobKind::FailedDeploy, Some(failure)).await {
+            Ok(_) => true,
+            Err(Halt::Interrupted) => false,
+            Err(Halt::Failed(_, message)) => {
+                tracing::warn!(app = self.executor.app.name.as_str(), "the failed_deploy job can't be made: {message}");
+                false
+            }
+        }
+    }
+
+    /// Runs that job. A shutdown in the middle leaves it to the next start.
+    async fn alert(&mut self) {
+        (self.executor.on_stage)(Some(Stage::FailedDeploy));
+        self.executor.publish(EventKind::StageStarted { swap: self.plan.swap.clone(), stage: Stage::FailedDeploy });
+        if self.job(JobKind::FailedDeploy).await.is_ok() {
+            self.dismiss().await;
+        }
     }
 
     fn remember(&self, failure: &Failure, quarantined: bool) {

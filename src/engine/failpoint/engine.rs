@@ -1,12 +1,15 @@
 //! Around the container engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
 
-use crate::model::{AppName, Container, ContainerId, Credentials, ImageDetails, ImageRef, PullProgress};
+use crate::model::{
+    AppName, Container, ContainerId, Credentials, ExecOutcome, ImageDetails, ImageRef, JobContainer, PullProgress,
+};
 use crate::ports::{CreateContainer, Engine, EngineError, EngineEvent, EngineInfo};
 
 use super::Points;
@@ -85,6 +88,15 @@ impl Engine for Watched {
     }
     async fn logs(&self, id: &ContainerId, lines: usize) -> Result<Vec<String>, EngineError> {
         self.inner.logs(id, lines).await
+    }
+    async fn jobs(&self, app: &AppName) -> Result<Vec<JobContainer>, EngineError> {
+        self.inner.jobs(app).await
+    }
+    async fn output(&self, id: &ContainerId) -> Result<BoxStream<'static, String>, EngineError> {
+        self.inner.output(id).await
+    }
+    async fn exec(&self, id: &ContainerId, command: &[String], limit: Duration) -> Result<ExecOutcome, EngineError> {
+        self.act("engine.exec", self.inner.exec(id, command, limit)).await
     }
     async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError> {
         self.inner.events().await

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use crate::model::{App, Digest, RestartPolicy, Strategy};
+use crate::model::{App, Digest, Hook, HookAct, Job, Jobs, RestartPolicy, Strategy};
 
 use super::laws::lasts;
 use super::memory::Memory;
@@ -26,10 +26,21 @@ pub(super) const NATURES: [Nature; 5] =
 /// What only the bake finds out.
 const LATE: [Nature; 1] = [Nature::Ends(8000)];
 
+/// What only the watch finds out.
+pub(super) const LATER: Nature = Nature::Ends(40_000);
+
 /// Everything but the agent, with version 1 serving.
-pub(super) fn stage(strategy: Strategy, policy: &str, seed: u64) -> (Sim, App) {
+pub(super) fn stage(strategy: Strategy, policy: &str, jobs: bool, seed: u64) -> (Sim, App) {
     let sim = Sim(std::sync::Arc::new(std::sync::Mutex::new(World::new(strategy, seed))));
     let mut app = app(strategy, APP);
+    if jobs {
+        let timeout = std::time::Duration::from_secs(60);
+        let job = Some(Job { command: vec!["work".to_owned()], entrypoint: None, timeout });
+        app.jobs = Jobs { pre_deploy: job.clone(), post_deploy: job.clone(), failed_deploy: job };
+        let hook = Some(Hook { act: HookAct::Exec(vec!["hook".to_owned()]), timeout });
+        (app.hooks.post_start, app.hooks.pre_stop) = (hook.clone(), hook);
+        sim.world().jobs = true;
+    }
     if policy == "no" {
         app.container.restart = RestartPolicy::No;
     }
@@ -57,15 +68,26 @@ pub(super) fn longest(strategy: Strategy, nature: Nature) -> TimeDelta {
         // Stop, start, and until the old one is back the gate's patience; twice when the memory was lost in between.
         (Strategy::Recreate, Nature::Deaf) => TimeDelta::seconds(40),
         (Strategy::Recreate, _) => TimeDelta::seconds(3),
+        // It is started again by its policy until the old one is back.
+        (_, LATER) => TimeDelta::seconds(3),
         // It dies after it was let in, which is noticed within a look and takes a switch back.
         (Strategy::Proxy, Nature::Ends(8000)) => TimeDelta::seconds(2),
         _ => TimeDelta::milliseconds(1),
     }
 }
 
+/// What a swap begins from.
+#[derive(Debug, Clone, Copy)]
+struct Stand {
+    strategy: Strategy,
+    policy: &'static str,
+    jobs: bool,
+}
+
 /// One swap to an image of this nature that is killed there.
-fn crashed(strategy: Strategy, policy: &str, nature: Nature, crash: Option<Crash>, harm: Harm) -> Sim {
-    let (sim, app) = stage(strategy, policy, 1);
+fn crashed(stand: Stand, nature: Nature, crash: Option<Crash>, harm: Harm) -> Sim {
+    let Stand { strategy, policy, jobs } = stand;
+    let (sim, app) = stage(strategy, policy, jobs, 1);
     let first = sim.world().tag.clone();
     let before = sim.world().memory.clone();
     sim.world().push(nature);
@@ -90,7 +112,13 @@ fn crashed(strategy: Strategy, policy: &str, nature: Nature, crash: Option<Crash
             let trace = world.trace.join("\n  ");
             world.broken.push(format!("6: it does not come to rest; there are {:?}\n  {trace}", world.all()));
         }
-        world.at_rest(&wanted, policy, longest(strategy, nature));
+        let longest =
+            if nature == LATER && policy == "no" { TimeDelta::seconds(30) } else { longest(strategy, nature) };
+        world.at_rest(&wanted, policy, longest);
+        if jobs {
+            let pushed = world.tag.clone();
+            world.jobs_are_done(&pushed, lasts(nature));
+        }
         if nature == Nature::Good && world.containers.len() > 1 {
             world.broken.push(format!(
                 "6: a crash was taken for a failure: {:?}\n  {}",
@@ -103,17 +131,21 @@ fn crashed(strategy: Strategy, policy: &str, nature: Nature, crash: Option<Crash
 }
 
 /// Every crash point of a strategy and an image; returns how many there were.
-fn everywhere(strategy: Strategy, policy: &str, natures: &[Nature], harms: &[Harm]) -> usize {
+fn everywhere(strategy: Strategy, policy: &'static str, natures: &[Nature], harms: &[Harm]) -> usize {
+    all_over(Stand { strategy, policy, jobs: false }, natures, harms)
+}
+
+fn all_over(stand: Stand, natures: &[Nature], harms: &[Harm]) -> usize {
     let (mut tried, mut broken) = (0, Vec::new());
     for nature in natures {
-        let dry = crashed(strategy, policy, *nature, None, Harm::None);
+        let dry = crashed(stand, *nature, None, Harm::None);
         let steps = dry.world().steps;
         assert!(steps > 8, "{:#?}", dry.world().trace);
         broken.append(&mut dry.world().broken);
         for harm in harms {
             for step in 1..=steps {
                 for crash in [Crash::Before(step), Crash::After(step)] {
-                    let sim = crashed(strategy, policy, *nature, Some(crash), *harm);
+                    let sim = crashed(stand, *nature, Some(crash), *harm);
                     tried += 1;
                     let found = std::mem::take(&mut sim.world().broken);
                     broken.extend(found.into_iter().map(|what| format!("[{nature:?} {harm:?}] {what}")));
@@ -123,11 +155,7 @@ fn everywhere(strategy: Strategy, policy: &str, natures: &[Nature], harms: &[Har
     }
     let count = broken.len();
     broken.truncate(std::env::var("TAGBOAT_SHOWN").ok().and_then(|n| n.parse().ok()).unwrap_or(3));
-    assert!(
-        broken.is_empty(),
-        "{count} laws broken in {tried} crashes of {strategy:?}, policy {policy}:\n{}",
-        broken.join("\n\n")
-    );
+    assert!(broken.is_empty(), "{count} laws broken in {tried} crashes of {stand:?}:\n{}", broken.join("\n\n"));
     tried
 }
 
@@ -157,4 +185,29 @@ fn by_name_no_crash_of_an_overlap_loses_the_service() {
 fn by_name_no_crash_of_a_recreation_loses_the_service() {
     let tried = everywhere(Strategy::Recreate, "on-failure", &NATURES, &HARMS);
     assert!(tried > 500, "{tried}");
+}
+
+#[test]
+fn jobs_are_run_at_least_once_and_never_twice_at_the_same_time() {
+    let natures = [Nature::Good, Nature::Unmigrated, Nature::Deaf];
+    for (strategy, policy) in
+        [(Strategy::Proxy, "unless-stopped"), (Strategy::Overlap, "always"), (Strategy::Recreate, "on-failure")]
+    {
+        let tried = all_over(Stand { strategy, policy, jobs: true }, &natures, &[Harm::None, Harm::Gone]);
+        assert!(tried > 200, "{strategy:?}: {tried}");
+    }
+}
+
+#[test]
+fn a_version_that_fails_while_it_is_watched_gives_way_to_the_one_before_it_whenever_the_agent_is_killed() {
+    for (strategy, policy) in [
+        (Strategy::Proxy, "unless-stopped"),
+        (Strategy::Proxy, "no"),
+        (Strategy::Overlap, "always"),
+        (Strategy::Recreate, "on-failure"),
+    ] {
+        let stand = Stand { strategy, policy, jobs: policy == "always" };
+        let tried = all_over(stand, &[LATER], &[Harm::None, Harm::Gone]);
+        assert!(tried > 60, "{strategy:?}: {tried}");
+    }
 }

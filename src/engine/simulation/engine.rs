@@ -12,9 +12,9 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::model::{
-    AppName, Cached, CachedTags, Container, ContainerId, Credentials, Digest, ImageDetails, ImageRef, ManifestDetails,
-    Platform, PullProgress, RegistryStatus, Repository, Resolved, ScanRule, ScanSubject, ScanVerdict, SignatureRule,
-    SignatureVerdict, Tag, TagList, Version, label,
+    AppName, Cached, CachedTags, Container, ContainerId, Credentials, Digest, ExecOutcome, ImageDetails, ImageRef,
+    JobContainer, ManifestDetails, Platform, PullProgress, RegistryStatus, Repository, Resolved, ScanRule, ScanSubject,
+    ScanVerdict, SignatureRule, SignatureVerdict, Tag, TagList, Version, label,
 };
 use crate::ports::{
     CreateContainer, Engine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, Gatekeeper, Registry,
@@ -154,6 +154,7 @@ impl Engine for Sim {
         self.look(true, unreachable, |world| {
             let wanted = |made: &&Made| {
                 made.label(label::OWNER) == Some(OWNER)
+                    && made.label(label::JOB).is_none()
                     && app.as_ref().is_none_or(|app| made.label(label::APP) == Some(app.as_str()))
             };
             Ok(world.containers.iter().filter(wanted).map(|made| world.container(made)).collect())
@@ -164,6 +165,7 @@ impl Engine for Sim {
     async fn family(&self, name: &str) -> Result<Vec<Container>, EngineError> {
         self.look(true, unreachable, |world| {
             let wanted = |made: &&Made| crate::decide::by_name::serving_name(&made.name) == name && ours(made);
+            let wanted = |made: &&Made| wanted(made) && made.label(label::JOB).is_none();
             Ok(world.containers.iter().filter(wanted).map(|made| world.container(made)).collect())
         })
         .await
@@ -171,7 +173,8 @@ impl Engine for Sim {
 
     async fn adoptable(&self, every: bool) -> Result<Vec<Value>, EngineError> {
         self.look(true, unreachable, |world| {
-            let wanted = |made: &&Made| every || made.label(label::ENABLE).is_some();
+            let wanted =
+                |made: &&Made| (every || made.label(label::ENABLE).is_some()) && made.label(label::JOB).is_none();
             Ok(world.containers.iter().filter(wanted).map(|made| world.document(made)).collect())
         })
         .await
@@ -335,6 +338,33 @@ impl Engine for Sim {
 
     async fn logs(&self, _: &ContainerId, _: usize) -> Result<Vec<String>, EngineError> {
         self.look(true, unreachable, |_| Ok(Vec::new())).await
+    }
+
+    async fn jobs(&self, app: &AppName) -> Result<Vec<JobContainer>, EngineError> {
+        let app = app.clone();
+        self.look(true, unreachable, |world| {
+            let wanted =
+                |made: &&Made| made.label(label::JOB).is_some() && made.label(label::APP) == Some(app.as_str());
+            let documents = world.containers.iter().filter(wanted).map(|made| world.document(made));
+            Ok(documents.map(|made| crate::docker::understood_job(&made).expect("ours can be understood")).collect())
+        })
+        .await
+    }
+
+    async fn output(&self, _: &ContainerId) -> Result<BoxStream<'static, String>, EngineError> {
+        Ok(futures_util::stream::pending().boxed())
+    }
+
+    async fn exec(&self, id: &ContainerId, _: &[String], _: Duration) -> Result<ExecOutcome, EngineError> {
+        self.act(format!("engine.exec {}", self.name_of(id)), 50, unreachable, |world| {
+            let made = world.find(id).ok_or_else(|| gone(id))?;
+            if made.runs() {
+                Ok(ExecOutcome::default())
+            } else {
+                Err(error(EngineErrorKind::Conflict, "it does not run"))
+            }
+        })
+        .await
     }
 
     async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError> {

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use crate::decide::by_name::serving_name;
 use crate::engine::clock::Utc;
-use crate::model::{ContainerId, ContainerState, Digest, Strategy, Time, label};
+use crate::model::{ContainerId, ContainerState, Digest, JobKind, Strategy, Time, label};
 
 use super::world::{APP, Made, Nature, World};
 
@@ -35,9 +35,51 @@ impl World {
         }
     }
 
+    /// A job of a kind never runs beside another of it, and a version only after its own.
+    fn jobs_in_order(&mut self, made: &Made) {
+        let kind = |made: &Made| made.label(label::JOB).map(str::to_owned);
+        if let Some(own) = kind(made) {
+            let twice = |other: &&Made| other.id != made.id && other.runs() && kind(other).as_ref() == Some(&own);
+            if self.containers.iter().any(|other| twice(&other)) {
+                self.broke("jobs: two run at the same time", made);
+            }
+            if made.started.is_some() {
+                self.broke("jobs: one that has ended is started again", made);
+            }
+            return;
+        }
+        let first = self.images.first().is_some_and(|image| image.digest == made.image);
+        let done = self.done.contains(&(JobKind::PreDeploy, made.image.to_string()));
+        if self.jobs && !first && !done && !self.touched {
+            self.broke("jobs: a version is started whose pre_deploy has not succeeded", made);
+        }
+    }
+
+    /// What has ended by itself is noted.
+    pub(super) fn note_job(&mut self, index: usize) {
+        let Some(made) = self.containers.get(index).filter(|made| made.state == ContainerState::Exited) else { return };
+        let kind = made.label(label::JOB).and_then(JobKind::named).filter(|_| made.code == 0);
+        if let (Some(kind), Some(digest)) = (kind, made.label(label::DIGEST).map(str::to_owned)) {
+            self.done.insert((kind, digest));
+        }
+    }
+
+    /// At the end each job has run at least once.
+    pub(super) fn jobs_are_done(&mut self, pushed: &Digest, lasts: bool) {
+        let after = if lasts { JobKind::PostDeploy } else { JobKind::FailedDeploy };
+        if !self.done.contains(&(after, pushed.to_string())) {
+            let (all, trace) = (self.all(), self.trace.join("\n  "));
+            self.broken.push(format!("jobs: {} was never run; there are {all:?}\n  {trace}", after.label()));
+        }
+    }
+
     /// 9: what is quarantined is not started again by itself.
     pub(super) fn may_start(&mut self, id: &ContainerId) {
         let Some(made) = self.find(id).cloned() else { return };
+        self.jobs_in_order(&made);
+        if made.label(label::JOB).is_some() {
+            return;
+        }
         let failed = self.memory.quarantine.iter().any(|entry| entry.digest == made.image);
         if failed && made.name != APP && self.active() != Some(id) && !self.touched {
             self.broke("9: what failed is started again", &made);
@@ -153,6 +195,7 @@ impl World {
 
     fn belongs(&self, made: &Made) -> bool {
         match self.strategy {
+            _ if made.label(label::JOB).is_some() => true,
             Strategy::Proxy => made.label(label::APP) == Some(APP),
             _ => serving_name(&made.name) == APP,
         }

@@ -147,7 +147,7 @@ impl World {
             if !matches!(made.state, ContainerState::Running | ContainerState::Restarting) {
                 continue;
             }
-            made.finished = Some(now);
+            (made.finished, made.code) = (Some(now), 137);
             let back = made.policy_name() != "no";
             made.state = if back { ContainerState::Restarting } else { ContainerState::Exited };
             made.again = back.then(|| now + TimeDelta::seconds(3));

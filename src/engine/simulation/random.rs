@@ -10,11 +10,11 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use crate::decide::by_name::serving_name;
 use crate::model::{Strategy as Swapping, label};
 
-use super::crashes::{NATURES, stage};
+use super::crashes::{LATER, NATURES, stage};
 use super::laws::lasts;
 use super::person::Act;
 use super::run::{Ended, live, meanwhile};
-use super::world::{APP, Crash, Sim};
+use super::world::{APP, Crash, Nature, Sim};
 
 /// What happens in one run of the agent, in milliseconds after its start (before that: while it is dead), and where it
 /// is killed.
@@ -57,9 +57,9 @@ fn swapping() -> impl Strategy<Value = Swapping> {
 }
 
 /// Lives through it, and then in peace until nothing happens any more.
-fn lived(strategy: Swapping, seed: u64, runs: &[Run]) -> (Sim, Ended) {
+fn lived(strategy: Swapping, jobs: bool, seed: u64, runs: &[Run]) -> (Sim, Ended) {
     let policy = if strategy == Swapping::Proxy { "unless-stopped" } else { "always" };
-    let (sim, app) = stage(strategy, policy, seed);
+    let (sim, app) = stage(strategy, policy, jobs, seed);
     for (acts, crash) in runs {
         let acts: Vec<(TimeDelta, Act)> =
             acts.iter().map(|(at, act)| (TimeDelta::milliseconds(*at), act.clone())).collect();
@@ -134,12 +134,12 @@ fn judge(strategy: Swapping, sim: &Sim, ended: Ended) -> Result<(), TestCaseErro
     if broken.is_empty() { Ok(()) } else { Err(TestCaseError::fail(broken.join("\n\n"))) }
 }
 
-fn try_all(act: impl Strategy<Value = Act>) {
+fn try_all(jobs: bool, act: impl Strategy<Value = Act>) {
     let cases = std::env::var("TAGBOAT_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 400, ..Config::default() };
     let mut runner = TestRunner::new(config);
     let tried = runner.run(&(swapping(), any::<u64>(), runs(act)), |(strategy, seed, runs)| {
-        let (sim, ended) = lived(strategy, seed, &runs);
+        let (sim, ended) = lived(strategy, jobs, seed, &runs);
         judge(strategy, &sim, ended)
     });
     if let Err(error) = tried {
@@ -149,10 +149,16 @@ fn try_all(act: impl Strategy<Value = Act>) {
 
 #[test]
 fn faults_of_every_kind_leave_what_is_wanted() {
-    try_all(outside());
+    try_all(false, outside());
 }
 
 #[test]
 fn a_person_in_between_leaves_no_orphan_and_no_bad_version() {
-    try_all(prop_oneof![outside(), person()]);
+    try_all(false, prop_oneof![outside(), person()]);
+}
+
+#[test]
+fn jobs_and_versions_that_fail_late_leave_what_is_wanted() {
+    let late = proptest::sample::select(vec![Nature::Good, Nature::Unmigrated, LATER]).prop_map(Act::Push);
+    try_all(true, prop_oneof![2 => outside(), 1 => late]);
 }

@@ -108,8 +108,11 @@ async fn agent(sim: &Sim, app: &App, acts: &[(TimeDelta, Act)], limit: TimeDelta
     let mut fleet = Fleet::start(ports, settings, declared, shutdown);
     let handle = fleet.handle();
     let mut found = (app.strategy != Strategy::Proxy).then(|| {
-        let strategy = app.strategy;
-        let read = Arc::new(move |_: &Value, name: &str| Ok(self::app(strategy, name)));
+        let model = app.clone();
+        let read = Arc::new(move |_: &Value, name: &str| {
+            let origin = Origin::Adopted { container: name.to_owned() };
+            Ok(App { name: name.parse().expect("a name"), origin, ..model.clone() })
+        });
         fleet.seek(Adoption { every: false, scope: String::new(), owner: OWNER.to_owned(), read })
     });
     let mut acts = acts.iter();

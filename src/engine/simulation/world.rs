@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 
 use crate::engine::clock::Utc;
 use crate::model::{
-    Container, ContainerId, ContainerState, Digest, ImageDetails, ImageRef, Repository, Strategy, Table, Time, label,
+    Container, ContainerId, ContainerState, Digest, ImageDetails, ImageRef, JobKind, Repository, Strategy, Table, Time,
+    label,
 };
 use crate::ports::EngineEvent;
 
@@ -33,6 +34,8 @@ pub(super) enum Nature {
     Ends(i64),
     /// It runs and never answers.
     Deaf,
+    /// It would be good, but its job before the deployment fails.
+    Unmigrated,
 }
 
 /// Where the process dies.
@@ -83,6 +86,9 @@ pub(super) struct Made {
     pub(super) created: Time,
     pub(super) started: Option<Time>,
     pub(super) finished: Option<Time>,
+    /// The exit code of its last end, and that of one by itself.
+    pub(super) code: i64,
+    pub(super) own_code: i64,
     pub(super) again: Option<Time>,
     /// It is the engine that was restarted: that counts as no restart of its own.
     pub(super) booting: bool,
@@ -157,7 +163,7 @@ impl Made {
         json!({
             "Id": self.id, "Name": format!("/{}", self.name), "Created": time(Some(self.created)), "Image": image.id(),
             "RestartCount": self.restarts, "Config": config, "HostConfig": host, "Mounts": [],
-            "State": {"Status": self.state.label(), "ExitCode": i64::from(self.finished.is_some()),
+            "State": {"Status": self.state.label(), "ExitCode": self.code,
                 "StartedAt": time(self.started), "FinishedAt": time(self.finished)},
             "NetworkSettings": {"Networks": networks},
         })
@@ -187,6 +193,10 @@ pub(super) struct World {
     pub(super) dead: bool,
     /// A person interfered: what serves may be what they made of it.
     pub(super) touched: bool,
+    /// The app has jobs.
+    pub(super) jobs: bool,
+    /// Jobs that have ended well, by the digest that they were about.
+    pub(super) done: BTreeSet<(JobKind, String)>,
     /// Containers that a person laid hands on.
     pub(super) hands: BTreeSet<ContainerId>,
     pub(super) trace: Vec<String>,
@@ -231,6 +241,8 @@ impl World {
             steps: 0,
             dead: false,
             touched: false,
+            jobs: false,
+            done: BTreeSet::new(),
             hands: BTreeSet::new(),
             trace: Vec::new(),
             broken: Vec::new(),
@@ -313,11 +325,20 @@ impl World {
         let id =
             ContainerId(Digest::of(&self.random.random::<[u8; 8]>()).as_str().trim_start_matches("sha256:").to_owned());
         let policy = body["HostConfig"]["RestartPolicy"].clone();
+        let own = self.image(image).nature;
+        let job = body["Labels"][label::JOB].as_str().and_then(JobKind::named);
+        let fails = own == Nature::Unmigrated && job == Some(JobKind::PreDeploy);
+        let (nature, own_code) = match job {
+            Some(_) => (Nature::Ends(1500), if fails { 3 } else { 0 }),
+            None => (own, 1),
+        };
         self.containers.push(Made {
             id: id.clone(),
             name: name.to_owned(),
             image: image.clone(),
-            nature: self.image(image).nature,
+            nature,
+            own_code,
+            code: 0,
             body,
             state: ContainerState::Created,
             policy: if policy.is_object() { policy } else { json!({"Name": "no", "MaximumRetryCount": 0}) },
@@ -363,6 +384,7 @@ impl World {
             && matches!(made.state, ContainerState::Running | ContainerState::Restarting | ContainerState::Paused)
         {
             (made.state, made.finished, made.again) = (ContainerState::Exited, Some(Utc::now()), None);
+            made.code = 143;
             self.tell(id, "die");
         }
     }
@@ -379,6 +401,7 @@ impl World {
         for index in 0..self.containers.len() {
             while let Some(action) = self.containers.get_mut(index).and_then(|made| happens(made, now)) {
                 let id = self.containers[index].id.clone();
+                self.note_job(index);
                 self.tell(&id, action);
             }
         }
@@ -393,7 +416,7 @@ fn happens(made: &mut Made, now: Time) -> Option<&'static str> {
         if end > now {
             return None;
         }
-        made.finished = Some(end);
+        (made.finished, made.code) = (Some(end), made.own_code);
         let wait = TimeDelta::milliseconds(100 << made.restarts.min(9));
         let limit = made.policy["MaximumRetryCount"].as_u64().unwrap_or_default();
         let restarts = match made.policy_name() {
