@@ -4,6 +4,9 @@
 //! `VERSION`, `PORT` (8080), `START_DELAY_MS`, `EXIT_AT_START` (code), `NEVER_HEALTHY=1`, `CRASH_AFTER_MS` (exit 3),
 //! `ERRORS_AFTER_MS` (answers 500). It ends at once on SIGTERM, whatever
 //! is under way.
+//! `UNHEALTHY_AFTER_MS` (`/healthz` answers 503 from then on), `NEVER_WARM=1` (`POST /warm` answers 500).
+//! `sample-app -job WORD` is a job: it writes `WORD begin`, waits `-ms N`, writes `WORD end` to the file `-to FILE`, each
+//! with the variables that tagboat gives, and ends with `-code N`; `JOB_MS` and `JOB_CODE` of the image come first.
 //! `sample-app -healthcheck` asks `/healthz` and exits 0 or 1.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -18,6 +21,7 @@ use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Role, WebSocket};
 
 static ERRORS: AtomicBool = AtomicBool::new(false);
+static SICK: AtomicBool = AtomicBool::new(false);
 
 fn env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
@@ -39,6 +43,9 @@ fn main() -> io::Result<()> {
     if std::env::args().any(|arg| arg == "-healthcheck") {
         std::process::exit(i32::from(!healthy()));
     }
+    if std::env::args().any(|arg| arg == "-job") {
+        std::process::exit(job()?);
+    }
     println!("sample-app {} starts", version());
     // As process 1 of a container it would otherwise not end at all.
     signal_hook::flag::register_conditional_shutdown(SIGTERM, 0, Arc::new(AtomicBool::new(true)))?;
@@ -53,6 +60,7 @@ fn main() -> io::Result<()> {
         eprintln!("panic: index out of range");
         std::process::exit(3);
     });
+    after("UNHEALTHY_AFTER_MS", || SICK.store(true, Ordering::Relaxed));
     after("ERRORS_AFTER_MS", || ERRORS.store(true, Ordering::Relaxed));
     let listener = TcpListener::bind(format!("0.0.0.0:{}", port()))?;
     println!("listening on {}", listener.local_addr()?);
@@ -61,6 +69,36 @@ fn main() -> io::Result<()> {
         thread::Builder::new().stack_size(128 << 10).spawn(move || drop(connection(stream)))?;
     }
     Ok(())
+}
+
+/// The word after another one on the command line.
+fn argument(name: &str) -> Option<String> {
+    std::env::args().skip_while(|arg| arg != name).nth(1)
+}
+
+fn job() -> io::Result<i32> {
+    let word = argument("-job").unwrap_or_default();
+    let note = |what: &str| -> io::Result<()> {
+        let told: Vec<String> = std::env::vars()
+            .filter(|(key, _)| key.starts_with("TAGBOAT_"))
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let line = format!("{word} {what} {} {}\n", version(), told.join(" "));
+        print!("{line}");
+        match argument("-to") {
+            Some(path) => std::fs::File::options().create(true).append(true).open(path)?.write_all(line.as_bytes()),
+            None => Ok(()),
+        }
+    };
+    note("begin")?;
+    let wait = env("JOB_MS").or_else(|| argument("-ms")).and_then(|text| text.parse().ok()).unwrap_or(0);
+    thread::sleep(Duration::from_millis(wait));
+    note("end")?;
+    let code = env("JOB_CODE").or_else(|| argument("-code")).and_then(|text| text.parse().ok()).unwrap_or(0);
+    if code != 0 {
+        eprintln!("relation \"orders\" already exists");
+    }
+    Ok(code)
 }
 
 fn after(name: &str, action: impl FnOnce() + Send + 'static) {
@@ -138,13 +176,19 @@ fn connection(mut stream: TcpStream) -> io::Result<()> {
         match (head.method.as_str(), head.path.as_str()) {
             (_, "/events") => return events(&mut stream, &head),
             (_, "/ws") if head.header("upgrade").is_some() => return echo(stream, &head),
+            ("POST", "/warm") => {
+                println!("warmed");
+                let status = if env("NEVER_WARM").is_some() { 500 } else { 200 };
+                answer(&mut stream, status, "text/plain", "warm\n", close)?;
+            }
             ("POST" | "PUT", _) => {
                 let (length, sum) = body(&mut reader, &head)?;
                 let text = format!("{{\"version\":\"{}\",\"length\":{length},\"sum\":\"{sum:016x}\"}}", version());
                 answer(&mut stream, 200, "application/json", &text, close)?;
             }
             (_, "/healthz") => {
-                let status = if env("NEVER_HEALTHY").is_some() { 503 } else { 200 };
+                let sick = env("NEVER_HEALTHY").is_some() || SICK.load(Ordering::Relaxed);
+                let status = if sick { 503 } else { 200 };
                 answer(&mut stream, status, "text/plain", "health\n", close)?;
             }
             (_, path) => page(&mut stream, &head, path, close)?,
