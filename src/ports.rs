@@ -270,7 +270,7 @@ pub trait Engine: Send + Sync + 'static {
     async fn output(&self, id: &ContainerId) -> Result<futures_util::stream::BoxStream<'static, String>, EngineError>;
 
     /// Runs a command in a running container and waits for its end. One that is not done within `limit` is left to itself,
-    /// because the engine can't end it, and is an error of kind `Server`.
+    /// because the engine can't end it.
     async fn exec(&self, id: &ContainerId, command: &[String], limit: Duration) -> Result<ExecOutcome, EngineError>;
 
     /// Events of our containers from now on. Ends when the connection is lost; the caller lists again.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::decide::derive::unfit;
 use crate::decide::strategy::{choose, exclusive};
-use crate::model::{App, Origin, Strategy, label};
+use crate::model::{App, HookAct, Origin, Strategy, label};
 
 use super::app::app;
 use super::errors::Report;
@@ -106,8 +106,17 @@ impl Adopt {
             };
             problems.push(format!("{at}{}", problem.message));
         }
+        if !has_port && made.as_ref().is_some_and(asks) {
+            problems.push("label tagboat.hooks: what is asked by `http` needs `tagboat.port` as well".to_owned());
+        }
         made.map(|app| App { port: app.port.filter(|_| has_port), ..app })
     }
+}
+
+/// One of its hooks is a request.
+fn asks(app: &App) -> bool {
+    let hooks = [&app.hooks.post_start, &app.hooks.pre_stop].into_iter().flatten();
+    hooks.into_iter().any(|hook| matches!(hook.act, HookAct::Http { .. }))
 }
 
 /// The labels as the file would have them.
@@ -283,6 +292,24 @@ mod tests {
             let named = label.trim_end_matches(".exec.command");
             assert!(problems.iter().any(|problem| problem.contains(named)), "{label}: {problems:#?}");
         }
+    }
+
+    #[test]
+    fn jobs_hooks_and_the_watch_can_be_said_by_label() {
+        let app = read(
+            json!({"tagboat.jobs.pre_deploy": "bin/migrate --all", "tagboat.jobs.post_deploy.command": "[bin/warm]",
+                "tagboat.jobs.post_deploy.timeout": "90s", "tagboat.hooks.pre_stop.exec": "bin/leave", "tagboat.watch": "0s",
+                "tagboat.job": "not a person's", "tagboat.watched": "true"}),
+            json!({}),
+        );
+        let app = app.unwrap();
+        let (pre, post) = (app.jobs.pre_deploy.unwrap(), app.jobs.post_deploy.unwrap());
+        assert_eq!((pre.command, pre.timeout), (vec!["bin/migrate".into(), "--all".into()], Duration::from_secs(600)));
+        assert_eq!((post.command, post.timeout), (vec!["bin/warm".into()], Duration::from_secs(90)));
+        assert_eq!(app.hooks.pre_stop.unwrap().act, HookAct::Exec(vec!["bin/leave".into()]));
+        assert_eq!(app.watch, Duration::ZERO);
+        let told = read(json!({"tagboat.hooks.post_start.http": "POST /warm"}), json!({})).unwrap_err();
+        assert!(told[0].contains("needs `tagboat.port`"), "{told:#?}");
     }
 
     #[test]

@@ -228,6 +228,61 @@ apps:
 }
 
 #[test]
+fn jobs_hooks_and_the_watch_are_read_and_their_errors_are_told_where_they_are() {
+    let text = "\
+defaults: {jobs: {timeout: 2m}, watch: 5m}
+apps:
+  a:
+    image: shop
+    listen: ':81'
+    jobs: {pre_deploy: 'bin/migrate --to \"the end\"', post_deploy: [bin/warm], failed_deploy: {command: bin/alert, timeout: 5s, entrypoint: []}}
+    hooks: {post_start: {http: 'put /warm?x=1'}, pre_stop: {exec: [bin/leave, now], timeout: 3s}}
+  b: {image: shop, listen: ':82', watch: 0s}
+";
+    let config = parse(text).unwrap();
+    let (a, b) = (&config.apps[0], &config.apps[1]);
+    let jobs: Vec<(Vec<String>, u64)> = crate::model::JobKind::ALL
+        .iter()
+        .filter_map(|kind| a.jobs.get(*kind))
+        .map(|job| (job.command.clone(), job.timeout.as_secs()))
+        .collect();
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        jobs,
+        [(words(&["bin/migrate", "--to", "the end"]), 120), (words(&["bin/warm"]), 120), (words(&["bin/alert"]), 5)]
+    );
+    assert_eq!(a.jobs.failed_deploy.as_ref().unwrap().entrypoint, Some(Vec::new()));
+    let hooks = &a.hooks;
+    let put = crate::model::HookAct::Http { method: "PUT".into(), path: "/warm?x=1".into() };
+    assert_eq!(
+        (&hooks.post_start.as_ref().unwrap().act, hooks.pre_stop.as_ref().unwrap().timeout.as_secs()),
+        (&put, 3)
+    );
+    assert_eq!((a.watch.as_secs(), b.watch.as_secs()), (300, 0));
+    let told = errors(
+        "\
+apps:
+  a: {image: shop, listen: ':81', jobs: {pre_deploy: '', post_deploy: {timeout: 5s}, failed_deploy: 'a \"b'}}
+  b: {image: shop, listen: ':82', hooks: {post_start: {exec: a, http: /b}, pre_stop: {http: SHOUT /x}}}
+  c: {image: shop, listen: ':83', watch: soon, jobs: {pre_deploy: {command: x, timeout: 0s}}}
+",
+    );
+    for wanted in [
+        "apps.a.jobs.pre_deploy: must name a command",
+        "apps.a.jobs.post_deploy: `command` is missing",
+        "apps.a.jobs.failed_deploy: \"a \\\"b\" has a quote that is not closed",
+        "apps.b.hooks.post_start: a hook has `exec` or `http`, one of them",
+        "apps.b.hooks.pre_stop.http: \"SHOUT /x\" must be a method and a path",
+        "apps.c.watch: \"soon\" is no duration",
+        "apps.c.jobs.pre_deploy.timeout: must be longer than nothing",
+    ] {
+        assert!(told.contains(wanted), "{wanted}\n---\n{told}");
+    }
+    let told = errors("apps: {a: {image: shop, listen: ':81', jobs: {predeploy: x}, hooks: {pre_stop: {exce: [a]}}}}");
+    assert!(told.contains("did you mean `pre_deploy`?") && told.contains("did you mean `exec`?"), "{told}");
+}
+
+#[test]
 fn latest_in_production_is_warned_about_where_it_stands() {
     let text = "\
 apps:

@@ -313,9 +313,10 @@ impl Engine for Docker {
         let made =
             self.calls.call(&what, Method::POST, &format!("/containers/{id}/exec"), Some(&body), &[]).await?.body;
         let exec = made["Id"].as_str().unwrap_or_default();
-        let output = streams::exec(&self.streams().await?, &self.calls.host, &what, exec, limit).await?;
+        let ran = streams::exec(&self.streams().await?, &self.calls.host, &what, exec, limit).await?;
+        let Some(output) = ran else { return Ok(ExecOutcome::default()) };
         let ended = self.calls.call(&what, Method::GET, &format!("/exec/{exec}/json"), None, &[]).await?.body;
-        Ok(ExecOutcome { exit_code: ended["ExitCode"].as_i64().unwrap_or(-1), output })
+        Ok(ExecOutcome { exit_code: ended["ExitCode"].as_i64(), output })
     }
 
     async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError> {

@@ -137,14 +137,14 @@ pub(super) fn output(docker: &Bollard, id: &ContainerId) -> BoxStream<'static, S
 /// Lines of a hook's output that are kept.
 const EXEC_LINES: usize = 50;
 
-/// Runs what was prepared, and gives its last lines.
+/// Runs what was prepared, and gives its last lines; `None` when it does not end in time.
 pub(super) async fn exec(
     docker: &Bollard,
     host: &str,
     what: &str,
     exec: &str,
     limit: Duration,
-) -> Result<Vec<String>, EngineError> {
+) -> Result<Option<Vec<String>>, EngineError> {
     let run = async {
         let started = docker.start_exec(exec, None::<StartExecOptions>).await?;
         let mut last: VecDeque<String> = VecDeque::new();
@@ -161,11 +161,8 @@ pub(super) async fn exec(
         Ok::<_, bollard::errors::Error>(last)
     };
     match timeout(limit, run).await {
-        Ok(lines) => lines.map(Vec::from).map_err(|error| of_stream(what, host, error)),
-        Err(_) => {
-            let message = format!("failed to {what}: it did not end within {}", humantime::format_duration(limit));
-            Err(EngineError { kind: EngineErrorKind::Server, message, source: None })
-        }
+        Ok(lines) => lines.map(|lines| Some(lines.into())).map_err(|error| of_stream(what, host, error)),
+        Err(_) => Ok(None),
     }
 }
 

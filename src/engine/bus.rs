@@ -146,7 +146,7 @@ fn describe(stage: Stage, note: &str) -> String {
         Stage::Stop => "old version stopped",
         Stage::Retire => "old version retired",
         Stage::Restore => "old version started again",
-        Stage::Condemn => "the version is not tried again",
+        Stage::Watch => "the version is not tried again",
         Stage::PreDeploy => "job before the deployment is done",
         Stage::Prepare => "job for afterwards prepared",
         Stage::PostDeploy => "job after the deployment has ended",

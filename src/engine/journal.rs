@@ -77,8 +77,9 @@ impl<'a> Journal<'a> {
             note.clone_into(&mut step.note);
             output.clone_into(&mut step.output);
         }
-        // The job's container goes next, and its output with it.
-        if !output.is_empty() {
+        // The job's container goes next, and its output with it; after the end nothing else is written.
+        let over = self.deployment.as_ref().is_some_and(|deployment| deployment.finished.is_some());
+        if !output.is_empty() || over {
             self.write();
         }
     }

@@ -33,7 +33,7 @@ impl Strategy {
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Remembering how a version that served has failed.
-    Condemn,
+    Watch,
     /// Fetching the image by digest.
     Pull,
     /// Running the job that comes before a deployment.
@@ -77,7 +77,7 @@ pub enum Stage {
 impl Stage {
     /// Every stage, in order.
     pub const ALL: [Self; 20] = [
-        Self::Condemn,
+        Self::Watch,
         Self::Pull,
         Self::PreDeploy,
         Self::Create,
@@ -117,7 +117,7 @@ impl Stage {
             Self::Stop => "stop",
             Self::Retire => "retire",
             Self::Restore => "restore",
-            Self::Condemn => "condemn",
+            Self::Watch => "watch",
             Self::PreDeploy => "pre_deploy",
             Self::Prepare => "prepare",
             Self::PostDeploy => "post_deploy",
@@ -442,7 +442,7 @@ impl Step {
     /// The stage that it is shown as.
     pub fn stage(&self) -> Stage {
         match self {
-            Self::Condemn { .. } => Stage::Condemn,
+            Self::Condemn { .. } => Stage::Watch,
             Self::Pull => Stage::Pull,
             Self::Job { job } => job.stage(),
             Self::Prepare { .. } => Stage::Prepare,

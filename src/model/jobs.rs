@@ -125,8 +125,8 @@ pub struct Hooks {
 /// What a command in a container came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExecOutcome {
-    /// Its exit code.
-    pub exit_code: i64,
+    /// Its exit code; `None` when it had not ended in time.
+    pub exit_code: Option<i64>,
     /// The last lines of its output.
     pub output: Vec<String>,
 }

@@ -19,6 +19,7 @@ async fn condemned(program: &Program, digest: &str) -> Value {
     let hold = &status["hold"];
     assert_eq!((&hold["hold"], &hold["digest"]), (&"quarantined".into(), &digest.into()), "{status:#}");
     assert_eq!(hold["failure"]["reason"], "failed_in_watch", "{status:#}");
+    assert_eq!(hold["failure"]["stage"], "watch", "{status:#}");
     status
 }
 
@@ -82,9 +83,7 @@ async fn what_a_person_forces_stays_and_the_watch_can_be_turned_off() {
         let containers = program.docker().containers("watch-force");
         containers.iter().filter_map(|c| c["RestartCount"].as_u64()).max().unwrap_or_default()
     };
-    program
-        .wait(Duration::from_secs(60), "it has died twice", || async { (restarts() >= 2).then_some(()) })
-        .await;
+    program.wait(Duration::from_secs(60), "it has died twice", || async { (restarts() >= 2).then_some(()) }).await;
     program.state_is("up_to_date").await;
     assert_eq!(program.status().await.unwrap()["deployed"]["digest"], digest.as_str());
 }

@@ -21,7 +21,7 @@ impl Swap<'_> {
     ) -> Stepped {
         let (app, ports) = (self.executor.app, self.executor.ports);
         let log_tail = ports.engine.logs(container, LOG_LINES).await.unwrap_or_default();
-        let failure = self.failure(Stage::Condemn, FailureReason::FailedInWatch, message.to_owned(), log_tail);
+        let failure = self.failure(Stage::Watch, FailureReason::FailedInWatch, message.to_owned(), log_tail);
         let entry = Quarantine {
             digest: digest.clone(),
             at: Utc::now(),

@@ -2,6 +2,7 @@
 
 use crate::decide::undo::{Undo, undo};
 use crate::model::{Container, ContainerId, FailureReason, Hook, HookAct, PlanReason, Probe, Stage};
+use crate::ports::EngineErrorKind;
 
 use super::{Halt, Swap, chain};
 
@@ -20,14 +21,14 @@ impl Swap<'_> {
     pub(super) async fn pre_stop(&self, container: &Container) -> Result<String, Halt> {
         let hook = self.executor.app.hooks.pre_stop.as_ref();
         let Some(hook) = hook.filter(|_| container.is_running()) else { return Ok(String::new()) };
-        match self.hooked("pre_stop", hook, container).await? {
-            Ok(said) => Ok(format!("pre_stop {said}")),
-            Err(why) => {
-                let (app, container) = (self.executor.app.name.as_str(), container.name.as_str());
-                tracing::warn!(app, container, "the pre_stop hook {why}; it is stopped all the same");
-                Ok(format!("pre_stop failed: it {why}"))
-            }
-        }
+        let why = match self.hooked("pre_stop", hook, container).await {
+            Ok(Ok(said)) => return Ok(format!("pre_stop {said}")),
+            Ok(Err(why)) | Err(Halt::Failed(_, why)) => why,
+            Err(Halt::Interrupted) => return Err(Halt::Interrupted),
+        };
+        let (app, container) = (self.executor.app.name.as_str(), container.name.as_str());
+        tracing::warn!(app, container, "the pre_stop hook failed, and it is stopped all the same: {why}");
+        Ok(format!("pre_stop failed: {why}"))
     }
 
     /// As `pre_stop`, for one that is to be stopped because another has taken over, and not one that never served.
@@ -43,35 +44,56 @@ impl Swap<'_> {
         }
     }
 
-    /// Runs a hook; the inner result says what came of it.
+    /// Runs a hook; the inner result says what came of it, the outer one whether it could be asked for at all.
     async fn hooked(&self, name: &str, hook: &Hook, container: &Container) -> Result<Result<String, String>, Halt> {
-        let (app, ports) = (self.executor.app.name.as_str(), &self.executor.ports);
         let acted = async {
             match &hook.act {
-                HookAct::Exec(command) => {
-                    let done = ports.engine.exec(&container.id, command, hook.timeout).await;
-                    done.map_err(|error| format!("could not be run: {}", chain(&error))).and_then(|done| {
-                        let said = done.output.last().map(|line| format!(": {line}")).unwrap_or_default();
-                        let ended = format!("ended with exit code {}{said}", done.exit_code);
-                        if done.exit_code == 0 { Ok(ended) } else { Err(ended) }
-                    })
-                }
-                HookAct::Http { method, path } => {
-                    let target = self.target(container)?;
-                    let request = Probe::Request { method: method.clone(), path: path.clone() };
-                    let answer = ports.traffic.probe(target.addr, &request, hook.timeout).await;
-                    let answer = answer.map_err(|error| format!("could not be asked: {}", chain(&error)))?;
-                    let said = format!("had the answer {}", answer.detail);
-                    if answer.ok { Ok(said) } else { Err(said) }
-                }
+                HookAct::Exec(command) => self.exec(command, hook, container).await,
+                HookAct::Http { method, path } => self.ask(method, path, hook, container).await,
             }
         };
         let result = tokio::select! {
             result = acted => result,
             () = self.executor.shutdown.cancelled() => return Err(Halt::Interrupted),
         };
-        let label = if result.is_ok() { "succeeded" } else { "failed" };
-        ports.metrics.hooks_total.with_label_values(&[app, name, label]).inc();
-        Ok(result)
+        let label = if matches!(result, Ok(Ok(_))) { "succeeded" } else { "failed" };
+        let (app, metrics) = (self.executor.app.name.as_str(), &self.executor.ports.metrics);
+        metrics.hooks_total.with_label_values(&[app, name, label]).inc();
+        result
+    }
+
+    async fn exec(
+        &self,
+        command: &[String],
+        hook: &Hook,
+        container: &Container,
+    ) -> Result<Result<String, String>, Halt> {
+        let done = match self.executor.ports.engine.exec(&container.id, command, hook.timeout).await {
+            Ok(done) => done,
+            // There is no such command.
+            Err(error) if error.kind == EngineErrorKind::Refused => return Ok(Err(chain(&error))),
+            Err(error) => return Err(error.into()),
+        };
+        let said = done.output.last().map(|line| format!(": {line}")).unwrap_or_default();
+        Ok(match done.exit_code {
+            Some(0) => Ok(format!("ended with exit code 0{said}")),
+            Some(code) => Err(format!("ended with exit code {code}{said}")),
+            None => Err(format!("did not end within {}", humantime::format_duration(hook.timeout))),
+        })
+    }
+
+    async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        hook: &Hook,
+        container: &Container,
+    ) -> Result<Result<String, String>, Halt> {
+        let target = self.target(container).map_err(|why| Halt::Failed(FailureReason::Engine, why))?;
+        let request = Probe::Request { method: method.to_owned(), path: path.to_owned() };
+        let answer = self.executor.ports.traffic.probe(target.addr, &request, hook.timeout).await;
+        let answer = answer.map_err(|error| Halt::Failed(FailureReason::Traffic, chain(&error)))?;
+        let said = format!("had the answer {}", answer.detail);
+        Ok(if answer.ok { Ok(said) } else { Err(said) })
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::decide::jobs::was_cut_off;
 use crate::engine::clock::Utc;
 use crate::model::{
-    Container, ContainerId, ContainerState, EventKind, FailureReason, JobContainer, JobKind, Plan, Step,
+    Container, ContainerId, ContainerState, EventKind, FailureReason, Health, JobContainer, JobKind, Plan, Step,
 };
 use crate::ports::EngineErrorKind;
 
@@ -22,12 +22,17 @@ use super::{Halt, LOOK, Stepped, Swap, chain, millis};
 /// An engine that does not answer is waited for so long after a job's deadline.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// So often a job is run in a row when the engine is restarted under it.
+const ATTEMPTS: usize = 3;
+
 /// How a job's container ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
     Exited(Container),
     TimedOut,
     Gone,
+    /// What serves has got into trouble, which comes first: the job is left running.
+    Left,
 }
 
 /// What a job came to.
@@ -94,89 +99,109 @@ impl Swap<'_> {
 
     async fn run(&mut self, kind: JobKind) -> std::result::Result<Result, Halt> {
         let timer = Instant::now();
-        let jobs = self.executor.ports.engine.jobs(&self.executor.app.name).await?;
-        let is_mine = |job: &JobContainer| is_of(job, kind, self.plan);
-        let (mine, others): (Vec<_>, Vec<_>) = jobs.into_iter().filter(|job| job.kind == kind).partition(is_mine);
-        for other in others.iter().filter(|_| kind == JobKind::PreDeploy) {
-            // Two migrations at once would be worse than a late one.
-            self.wait_for(&other.container.id, other.timeout).await?;
-            self.executor.ports.engine.remove(&other.container.id).await?;
+        self.clear_way(kind).await?;
+        let serving = self.candidate.as_ref().or(self.plan.serving.as_ref()).filter(|_| kind == JobKind::PostDeploy);
+        let serving = serving.cloned();
+        for _ in 0..ATTEMPTS {
+            let job = self.found_or_made(kind).await?;
+            let id = job.container.id.clone();
+            if job.container.state == ContainerState::Created
+                && let Err(error) = self.executor.ports.engine.start(&id).await
+            {
+                if error.kind != EngineErrorKind::Refused {
+                    return Err(error.into());
+                }
+                let message = format!("can't be run: {}", chain(&error));
+                return Ok(Result { ok: false, message, log_tail: Vec::new(), container: id });
+            }
+            let (end, away) = self.wait_for(&id, job.timeout, serving.as_ref()).await?;
+            let cut_off = |ended: &Container| was_cut_off(&JobContainer { container: ended.clone(), ..job.clone() });
+            if away && matches!(&end, End::Exited(ended) if cut_off(ended)) {
+                // The engine's restart is not the version's fault: what is left of it is found by the next attempt.
+                continue;
+            }
+            let log_tail = self.executor.ports.engine.logs(&id, LOG_LINES).await.unwrap_or_default();
+            let (ok, message) = judged(&end, job.timeout, timer.elapsed())?;
+            return Ok(Result { ok, message, log_tail, container: id });
         }
-        let mut found = mine.into_iter().next();
-        if let Some(job) = found.take_if(|job| is_over(&job.container) && was_cut_off(job)) {
-            tracing::warn!(
-                app = self.executor.app.name.as_str(),
-                job = kind.label(),
-                "the job was cut off: it runs again"
-            );
-            self.executor.ports.engine.remove(&job.container.id).await?;
-        }
-        let (id, timeout, began) = match found {
-            Some(job) => {
-                let began = job.container.state == ContainerState::Created;
-                (job.container.id.clone(), job.timeout, began.then_some(()))
-            }
-            None => {
-                self.make_job(kind, None).await?;
-                let made = self.executor.ports.engine.jobs(&self.executor.app.name).await?;
-                let made = made.into_iter().find(|job| is_of(job, kind, self.plan));
-                let lost = || Halt::Failed(FailureReason::Engine, "the container of the job is not to be found".into());
-                let made = made.ok_or_else(lost)?;
-                (made.container.id, made.timeout, Some(()))
-            }
-        };
-        if began.is_some()
-            && let Err(error) = self.executor.ports.engine.start(&id).await
-        {
-            if error.kind != EngineErrorKind::Refused {
-                return Err(error.into());
-            }
-            let message = format!("can't be run: {}", chain(&error));
-            return Ok(Result { ok: false, message, log_tail: Vec::new(), container: id });
-        }
-        let end = self.wait_for(&id, timeout).await?;
-        let log_tail = self.executor.ports.engine.logs(&id, LOG_LINES).await.unwrap_or_default();
-        let took = timer.elapsed().as_secs_f64();
-        let (ok, message) = match end {
-            End::Exited(container) if container.oom_killed => {
-                (false, format!("was killed for its memory limit after {took:.1} s"))
-            }
-            End::Exited(container) => {
-                (container.exit_code == 0, format!("exited with code {} after {took:.1} s", container.exit_code))
-            }
-            End::TimedOut => (false, format!("did not end within {}", humantime::format_duration(timeout))),
-            End::Gone => (false, "was removed by somebody before it had ended".to_owned()),
-        };
-        Ok(Result { ok, message, log_tail, container: id })
+        Err(Halt::Failed(FailureReason::Engine, "the engine was restarted under it, again and again".to_owned()))
     }
 
-    /// Waits until a job has ended, and ends it at its deadline. Its output goes to the log meanwhile.
-    async fn wait_for(&self, id: &ContainerId, timeout: Duration) -> std::result::Result<End, Halt> {
+    /// Two migrations at once would be worse than a late one: those of other deployments have to have ended.
+    async fn clear_way(&self, kind: JobKind) -> std::result::Result<(), Halt> {
         let engine = &self.executor.ports.engine;
+        let jobs = engine.jobs(&self.executor.app.name).await?;
+        let others = jobs.iter().filter(|job| kind == JobKind::PreDeploy && job.kind == kind);
+        for other in others.filter(|job| !is_of(job, kind, self.plan)) {
+            self.wait_for(&other.container.id, other.timeout, None).await?;
+            engine.remove(&other.container.id).await?;
+        }
+        Ok(())
+    }
+
+    /// The job's container: one that an earlier run has left, unless it was cut off, or a new one.
+    async fn found_or_made(&self, kind: JobKind) -> std::result::Result<JobContainer, Halt> {
+        let (app, engine) = (&self.executor.app.name, &self.executor.ports.engine);
+        let find = async || -> std::result::Result<Option<JobContainer>, Halt> {
+            Ok(engine.jobs(app).await?.into_iter().find(|job| is_of(job, kind, self.plan)))
+        };
+        if let Some(job) = find().await? {
+            if !(is_over(&job.container) && was_cut_off(&job)) {
+                return Ok(job);
+            }
+            tracing::warn!(app = app.as_str(), job = kind.label(), "the job was cut off: it runs again");
+            engine.remove(&job.container.id).await?;
+        }
+        self.make_job(kind, None).await?;
+        let lost = || Halt::Failed(FailureReason::Engine, "the container of the job is not to be found".to_owned());
+        find().await?.ok_or_else(lost)
+    }
+
+    /// Waits until a job has ended, and ends it at its deadline. Its output goes to the log meanwhile. Also tells whether the
+    /// engine was away in between.
+    async fn wait_for(
+        &self,
+        id: &ContainerId,
+        timeout: Duration,
+        beside: Option<&ContainerId>,
+    ) -> std::result::Result<(End, bool), Halt> {
+        let engine = &self.executor.ports.engine;
+        let before = self.trouble(beside).await;
         let mut lines = engine.output(id).await.unwrap_or_else(|_| futures_util::stream::pending().boxed());
         let given_up = Instant::now() + timeout + PATIENCE;
-        let mut told = false;
+        let mut away = false;
         loop {
             match engine.inspect(id).await {
-                Ok((container, _)) if is_over(&container) => return Ok(End::Exited(container)),
+                Ok((container, _)) if is_over(&container) => return Ok((End::Exited(container), away)),
                 Ok((container, _)) => {
                     let until = container.started.unwrap_or(container.created) + timeout;
                     if Utc::now() >= until {
                         engine.stop(id).await?;
-                        return Ok(End::TimedOut);
+                        return Ok((End::TimedOut, away));
                     }
                 }
-                Err(error) if error.kind == EngineErrorKind::NotFound => return Ok(End::Gone),
+                Err(error) if error.kind == EngineErrorKind::NotFound => return Ok((End::Gone, away)),
                 Err(error) if Instant::now() >= given_up => return Err(error.into()),
-                Err(error) if !told => {
-                    told = true;
+                Err(error) if !away => {
+                    away = true;
                     let app = self.executor.app.name.as_str();
                     tracing::warn!(app, "whether the job has ended is not known: {}", chain(&error));
                 }
                 Err(_) => {}
             }
             self.listen(&mut lines).await?;
+            if beside.is_some() && self.trouble(beside).await > before {
+                return Ok((End::Left, away));
+            }
         }
+    }
+
+    /// A number that grows when a container fares worse.
+    async fn trouble(&self, container: Option<&ContainerId>) -> u64 {
+        let Some(id) = container else { return 0 };
+        let Ok((seen, _)) = self.executor.ports.engine.inspect(id).await else { return 0 };
+        let ill = !seen.is_running() || seen.health == Some(Health::Unhealthy);
+        seen.restart_count.saturating_mul(2) + u64::from(ill)
     }
 
     /// Lets a moment pass and logs what the job says meanwhile.
@@ -198,6 +223,25 @@ impl Swap<'_> {
             }
         }
     }
+}
+
+/// Whether a job did what it should, and how it ended in words.
+fn judged(end: &End, timeout: Duration, took: Duration) -> std::result::Result<(bool, String), Halt> {
+    let took = took.as_secs_f64();
+    Ok(match end {
+        End::Exited(container) if container.oom_killed => {
+            (false, format!("was killed for its memory limit after {took:.1} s"))
+        }
+        End::Exited(container) => {
+            (container.exit_code == 0, format!("exited with code {} after {took:.1} s", container.exit_code))
+        }
+        End::TimedOut => (false, format!("did not end within {}", humantime::format_duration(timeout))),
+        End::Gone => (false, "was removed by somebody before it had ended".to_owned()),
+        End::Left => {
+            let message = "the version is in trouble, which comes first".to_owned();
+            return Err(Halt::Failed(FailureReason::Exited, message));
+        }
+    })
 }
 
 /// The generation of the version that a plan's job is about: of what comes back it is the one that failed.

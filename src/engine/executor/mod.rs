@@ -23,8 +23,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{
-    App, Container, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, Plan, SeenSource, Stage, Step,
-    Time,
+    App, Container, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, JobKind, Plan, SeenSource, Stage,
+    Step, Time,
 };
 use crate::ports::{EngineError, EngineErrorKind};
 
@@ -80,6 +80,8 @@ struct Swap<'a> {
     gap: Duration,
     /// The last lines of a job that ended just now.
     output: Vec<String>,
+    /// The job that is run after a failure is to be run.
+    alerts: bool,
     /// Containers of jobs whose results stand elsewhere, or will in a moment.
     used: Vec<ContainerId>,
 }
@@ -106,6 +108,7 @@ impl Executor<'_> {
             policy: None,
             gap: Duration::ZERO,
             output: Vec::new(),
+            alerts: false,
             used: Vec::new(),
         };
         for step in &plan.steps {
@@ -129,6 +132,9 @@ impl Executor<'_> {
                 Err(Halt::Failed(reason, message)) => {
                     journal.end(millis, &message, &swap.output);
                     journal.close(swap.fail(stage, reason, message).await);
+                    if swap.alerts {
+                        self.alert(&mut swap, &mut journal).await;
+                    }
                     (self.on_stage)(None);
                     return Ended::Failed;
                 }
@@ -138,6 +144,20 @@ impl Executor<'_> {
         journal.close(DeploymentResult::Succeeded);
         self.succeeded(plan, millis(started.elapsed()), millis(swap.gap));
         Ended::Succeeded
+    }
+
+    /// Runs the job that comes after a failure. A shutdown in the middle leaves it to the next start.
+    async fn alert(&self, swap: &mut Swap<'_>, journal: &mut Journal<'_>) {
+        let (stage, timer) = (Stage::FailedDeploy, Instant::now());
+        journal.begin(stage);
+        (self.on_stage)(Some(stage));
+        self.publish(EventKind::StageStarted { swap: swap.plan.swap.clone(), stage });
+        if let Ok(note) = swap.job(JobKind::FailedDeploy).await {
+            let millis = millis(timer.elapsed());
+            journal.end(millis, &note, &std::mem::take(&mut swap.output));
+            self.publish(EventKind::StageFinished { swap: swap.plan.swap.clone(), stage, millis, note });
+            swap.dismiss().await;
+        }
     }
 
     fn succeeded(&self, plan: &Plan, millis: u64, gap_millis: u64) {

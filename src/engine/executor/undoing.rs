@@ -27,7 +27,7 @@ impl Swap<'_> {
         };
         let failure = self.failure(stage, reason, message, log_tail);
         let quarantined = quarantines(self.plan, stage, reason);
-        let alert = quarantined && self.owe_alert(&failure).await;
+        self.alerts = quarantined && self.owe_alert(&failure).await;
         self.remember(&failure, quarantined);
         self.dismiss().await;
         let rolled_back = match undo(self.plan, stage) {
@@ -47,9 +47,6 @@ impl Swap<'_> {
             quarantined,
             strategy: self.plan.strategy,
         });
-        if alert {
-            self.alert().await;
-        }
         if rolled_back { DeploymentResult::RolledBack { failure } } else { DeploymentResult::Failed { failure } }
     }
 
@@ -67,15 +64,6 @@ impl Swap<'_> {
                 tracing::warn!(app = self.executor.app.name.as_str(), "the failed_deploy job can't be made: {message}");
                 false
             }
-        }
-    }
-
-    /// Runs that job. A shutdown in the middle leaves it to the next start.
-    async fn alert(&mut self) {
-        (self.executor.on_stage)(Some(Stage::FailedDeploy));
-        self.executor.publish(EventKind::StageStarted { swap: self.plan.swap.clone(), stage: Stage::FailedDeploy });
-        if self.job(JobKind::FailedDeploy).await.is_ok() {
-            self.dismiss().await;
         }
     }
 

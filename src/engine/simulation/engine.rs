@@ -359,7 +359,7 @@ impl Engine for Sim {
         self.act(format!("engine.exec {}", self.name_of(id)), 50, unreachable, |world| {
             let made = world.find(id).ok_or_else(|| gone(id))?;
             if made.runs() {
-                Ok(ExecOutcome::default())
+                Ok(ExecOutcome { exit_code: Some(0), output: Vec::new() })
             } else {
                 Err(error(EngineErrorKind::Conflict, "it does not run"))
             }
