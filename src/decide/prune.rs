@@ -20,6 +20,8 @@ pub struct Shelf<'a> {
     pub images: &'a [StoredImage],
     /// The digests that the history of any app names: what was ever pulled.
     pub brought: &'a BTreeSet<Digest>,
+    /// The apps that have a history. Another tagboat on the same engine has others.
+    pub deployed: &'a BTreeSet<AppName>,
     /// The names that images of ours are kept under begin with this: `tagboat.local/`.
     pub shelf: &'a str,
 }
@@ -73,15 +75,13 @@ impl Shelf<'_> {
 
     /// The names of an image that can go. Its bytes are said with the last of them, when none of its names stays.
     fn image(&self, image: &StoredImage, used: &BTreeSet<&str>) -> Vec<Leftover> {
-        if used.contains(image.id.as_str()) {
-            return Vec::new();
-        }
+        let unused = !used.contains(image.id.as_str());
         let mut gone: Vec<Leftover> = image.tags.iter().filter_map(|tag| self.kept(tag)).collect();
         let tags_left = image.tags.len() - gone.len();
-        if tags_left == 0 {
+        if unused && tags_left == 0 {
             gone.extend(image.digests.iter().filter_map(|name| self.pulled(name)));
         }
-        let all = gone.len() == image.tags.len() + image.digests.len();
+        let all = unused && gone.len() == image.tags.len() + image.digests.len();
         if let Some(last) = gone.last_mut().filter(|_| all) {
             last.bytes = Some(image.size);
         }
@@ -92,6 +92,7 @@ impl Shelf<'_> {
     fn kept(&self, name: &str) -> Option<Leftover> {
         let (app, generation) = self.generation(name)?;
         let why = match self.apps.get(&app) {
+            None if !self.deployed.contains(&app) => return None,
             None if self.containers.iter().any(|container| container.owned.app == app && container.is_running()) => {
                 return None;
             }

@@ -43,12 +43,22 @@ impl Janitor for Broom {
         let shelved = names.filter_map(|name| name.strip_prefix(SHELF)?.rsplit_once(':')?.0.parse().ok());
         let of_containers = containers.iter().map(|container| container.owned.app.clone());
         let known: BTreeSet<AppName> = apps.keys().cloned().chain(shelved).chain(of_containers).collect();
-        let mut brought = BTreeSet::new();
-        for app in &known {
-            brought.extend(self.brought(app)?);
+        let (mut brought, mut deployed) = (BTreeSet::new(), BTreeSet::new());
+        for app in known {
+            let digests = self.brought(&app)?;
+            if !digests.is_empty() {
+                brought.extend(digests);
+                deployed.insert(app);
+            }
         }
-        let (containers, images) = (&containers, &images);
-        let found = leftovers(&Shelf { apps: &apps, containers, images, brought: &brought, shelf: SHELF });
+        let found = leftovers(&Shelf {
+            apps: &apps,
+            containers: &containers,
+            images: &images,
+            brought: &brought,
+            deployed: &deployed,
+            shelf: SHELF,
+        });
         if dry_run {
             return Ok(Pruned { dry_run, removed: found, remains: Vec::new() });
         }
@@ -61,17 +71,18 @@ impl Broom {
     fn watched(&self, app: &App, status: &AppStatus) -> Result<Watched, StoreError> {
         let history = self.store.deployments(&app.name, HISTORY)?;
         let open = history.iter().any(|deployment| deployment.result == DeploymentResult::Running);
-        let needed = [
-            status.deployed.as_ref().map(|deployed| &deployed.digest),
-            status.newest.as_ref(),
-            status.waiting(),
-            status.approval.as_ref().map(|approval| &approval.digest),
-        ];
+        let quarantined: BTreeSet<Digest> =
+            self.store.quarantine(&app.name)?.into_iter().map(|entry| entry.digest).collect();
+        let serves = status.deployed.as_ref().map(|deployed| deployed.digest.clone());
         let pin = self.store.pin(&app.name)?.map(|pin| pin.digest);
+        let approved = status.approval.as_ref().map(|approval| &approval.digest);
+        let next = [status.newest.as_ref(), status.waiting(), approved].into_iter().flatten();
+        // What is tried again only when a person says so is pulled again then.
+        let next = next.filter(|digest| !quarantined.contains(*digest)).cloned();
         Ok(Watched {
             keep: app.keep,
-            needed: needed.into_iter().flatten().cloned().chain(pin).collect(),
-            quarantined: self.store.quarantine(&app.name)?.into_iter().map(|entry| entry.digest).collect(),
+            needed: next.chain(serves).chain(pin).collect(),
+            quarantined,
             busy: open || status.deploying.is_some() || status.state == AppState::Starting,
         })
     }

@@ -26,6 +26,7 @@ struct World {
     containers: Vec<Container>,
     images: Vec<StoredImage>,
     brought: BTreeSet<Digest>,
+    deployed: BTreeSet<AppName>,
 }
 
 impl World {
@@ -48,6 +49,7 @@ impl World {
                 image(4, &["@"]),
             ],
             brought: (1..=4).map(digest).collect(),
+            deployed: BTreeSet::from(["shop".parse().unwrap()]),
         }
     }
 
@@ -56,8 +58,8 @@ impl World {
     }
 
     fn leftovers(&self) -> Vec<Leftover> {
-        let Self { apps, containers, images, brought } = self;
-        leftovers(&Shelf { apps, containers, images, brought, shelf: SHELF })
+        let Self { apps, containers, images, brought, deployed } = self;
+        leftovers(&Shelf { apps, containers, images, brought, deployed, shelf: SHELF })
     }
 
     /// What can go, each by its name; `@4` is the name that version 4 was pulled by.
@@ -137,6 +139,7 @@ fn nothing_of_anybody_else_is_ever_named() {
         image(7, &["nginx:latest", "@"]),
         image(8, &["@"]),
         image(9, &["tagboat.local/shop:mine"]),
+        image(6, &["tagboat.local/of-another-tagboat:gen-1"]),
         StoredImage { id: "dangling".into(), ..StoredImage::default() },
     ];
     assert_eq!(world.gone(), ["shop.failed-4"]);
