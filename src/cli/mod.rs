@@ -18,11 +18,13 @@ mod hook;
 mod out;
 mod plan;
 mod process;
+mod prune;
 mod status;
 mod tags;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod upgrade;
 mod words;
 
 pub use dispatch::main;

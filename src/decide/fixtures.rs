@@ -41,8 +41,8 @@ pub fn app(name: &str) -> App {
     }
 }
 
-/// A container that was made and started then.
-pub fn container(name: &str, generation: u64, digest: &Digest, state: ContainerState, made: Time) -> Container {
+/// A container in a state, made and started then.
+pub fn running(name: &str, generation: u64, digest: &Digest, state: ContainerState, made: Time) -> Container {
     Container {
         id: ContainerId(format!("id of {name}")),
         name: name.to_owned(),
@@ -67,6 +67,36 @@ pub fn container(name: &str, generation: u64, digest: &Digest, state: ContainerS
         finished: None,
         restart_policy: "unless-stopped".to_owned(),
         image_id: String::new(),
+        addresses: std::collections::BTreeMap::new(),
+    }
+}
+
+/// A stopped container of app `shop` that runs `Digest::of(&[version])` from the image `image-VERSION`.
+pub fn container(name: &str, generation: u64, version: u8) -> Container {
+    Container {
+        id: ContainerId(format!("id-{name}")),
+        name: name.to_owned(),
+        owned: Owned {
+            app: "shop".parse().expect("a valid name"),
+            generation: Generation(generation),
+            swap: SwapId(format!("swap-{generation}")),
+            replaces: None,
+            digest: Digest::of(&[version]),
+            spec: String::new(),
+            restart: None,
+            watched: false,
+        },
+        state: ContainerState::Exited,
+        health: None,
+        health_output: String::new(),
+        restart_count: 0,
+        exit_code: 0,
+        oom_killed: false,
+        created: Time::UNIX_EPOCH,
+        started: None,
+        finished: None,
+        restart_policy: "no".to_owned(),
+        image_id: format!("image-{version}"),
         addresses: std::collections::BTreeMap::new(),
     }
 }

@@ -17,6 +17,7 @@ pub mod jobs;
 mod observation;
 pub mod platform;
 pub mod policy;
+pub mod prune;
 pub mod reconcile;
 pub mod retention;
 pub mod schedule;

@@ -9,7 +9,7 @@ use tokio::time::Duration;
 
 use crate::model::{
     AppName, Container, ContainerId, Credentials, ExecOutcome, ImageDetails, ImageRef, JobContainer, Platform,
-    PullProgress, Version, label,
+    PullProgress, StoredImage, Version, label,
 };
 use crate::ports::{CreateContainer, Engine, EngineError, EngineErrorKind, EngineEvent, EngineInfo};
 
@@ -219,6 +219,11 @@ impl Engine for Docker {
             tagged.extend(ours.map(|tag| (tag.to_owned(), image.clone())));
         }
         Ok(tagged)
+    }
+
+    async fn images(&self) -> Result<Vec<StoredImage>, EngineError> {
+        let list = self.calls.call("list images", Method::GET, "/images/json", None, &[]).await?.body;
+        Ok(list.as_array().into_iter().flatten().map(convert::stored_image).collect())
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {

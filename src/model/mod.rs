@@ -12,6 +12,7 @@ mod image;
 mod jobs;
 mod names;
 mod policy;
+mod prune;
 mod registry;
 mod status;
 mod store;
@@ -32,6 +33,7 @@ pub use image::{Digest, ImageRef, InvalidReference, Platform, Repository, Tag, V
 pub use jobs::{ExecOutcome, Hook, HookAct, Hooks, Job, JobContainer, JobKind, Jobs};
 pub use names::{AppName, ContainerId, Generation, InvalidName, ListenAddr, SwapId};
 pub use policy::{Prerelease, TagOrder, TagPolicy, TagReport, TagRule, TagVerdict};
+pub use prune::{Leftover, LeftoverKind, Pruned, Remains, StoredImage};
 pub use registry::{Cached, CachedTags, Credentials, ManifestDetails, Quota, Referrer, Resolved, TagList};
 pub use status::{AppState, AppStatus, CheckResult, Deployed, RegistryStatus};
 pub use store::{Attempts, Deployment, DeploymentResult, Pin, Quarantine, Seen, SeenSource, StepRecord};

@@ -25,7 +25,7 @@ fn shop() -> App {
 }
 
 fn container(name: &str, generation: u64, version: u8, state: ContainerState) -> crate::model::Container {
-    crate::decide::fixtures::container(name, generation, &digest(version), state, at(0))
+    crate::decide::fixtures::running(name, generation, &digest(version), state, at(0))
 }
 
 fn job(kind: JobKind, generation: u64, version: u8, state: ContainerState) -> JobContainer {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::decide::admission::Admission;
-use crate::decide::fixtures::{app, container};
+use crate::decide::fixtures::{app, running};
 use crate::decide::observation::Wanted;
 use crate::model::{App, AppEntry, Failure, FailureReason, Quarantine, Stage, Step, Strategy, SwapId, Target};
 
@@ -26,7 +26,7 @@ struct Scene {
 impl Scene {
     /// Version 2 serves since 30 s and is watched; version 1 is kept.
     fn new() -> Self {
-        let mut serving = container("shop", 2, &digest(2), ContainerState::Running, at(0));
+        let mut serving = running("shop", 2, &digest(2), ContainerState::Running, at(0));
         serving.owned.watched = true;
         serving.owned.swap = SwapId("two".into());
         serving.restart_policy = "unless-stopped".to_owned();

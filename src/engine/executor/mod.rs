@@ -14,7 +14,7 @@ mod making_jobs;
 mod service;
 mod undoing;
 
-pub(super) use candidate::local_repository;
+pub(super) use candidate::{SHELF, local_repository};
 
 use std::time::Duration;
 

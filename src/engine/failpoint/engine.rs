@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::model::{
     AppName, Container, ContainerId, Credentials, ExecOutcome, ImageDetails, ImageRef, JobContainer, PullProgress,
+    StoredImage,
 };
 use crate::ports::{CreateContainer, Engine, EngineError, EngineEvent, EngineInfo};
 
@@ -64,6 +65,9 @@ impl Engine for Watched {
     }
     async fn tagged(&self, repository: &str) -> Result<Vec<(String, ImageDetails)>, EngineError> {
         self.inner.tagged(repository).await
+    }
+    async fn images(&self) -> Result<Vec<StoredImage>, EngineError> {
+        self.inner.images().await
     }
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
         self.act("engine.remove_image", self.inner.remove_image(reference)).await
