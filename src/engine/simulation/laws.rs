@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use crate::decide::by_name::serving_name;
 use crate::engine::clock::Utc;
-use crate::model::{ContainerId, ContainerState, Digest, JobKind, Strategy, Time, label};
+use crate::model::{ContainerId, ContainerState, Digest, FailureReason, JobKind, Quarantine, Strategy, Time, label};
 
 use super::world::{APP, Made, Nature, World};
 
@@ -80,7 +80,9 @@ impl World {
         if made.label(label::JOB).is_some() {
             return;
         }
-        let failed = self.memory.quarantine.iter().any(|entry| entry.digest == made.image);
+        // What has failed in service may be all that there is until the one before it is back.
+        let served = |entry: &Quarantine| entry.failure.reason == FailureReason::FailedInWatch;
+        let failed = self.memory.quarantine.iter().any(|entry| entry.digest == made.image && !served(entry));
         if failed && made.name != APP && self.active() != Some(id) && !self.touched {
             self.broke("9: what failed is started again", &made);
         }
