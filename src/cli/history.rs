@@ -53,6 +53,8 @@ fn row(deployment: &Deployment, now: Time) -> Row {
     if !steps.is_empty() {
         below.push((Tone::Quiet, steps.join(" · ")));
     }
+    let jobs = deployment.steps.iter().filter(|step| !step.output.is_empty());
+    below.extend(jobs.map(|step| (Tone::Quiet, safe(&format!("{}: {}", step.stage.label(), step.note)))));
     if let Some(failure) = deployment.result.failure() {
         below.push((Tone::Bad, safe(&format!("failed at {}: {}", failure.stage.label(), failure.message))));
         below.extend(failure.log_tail.iter().map(|line| (Tone::Quiet, format!("| {}", safe(line)))));

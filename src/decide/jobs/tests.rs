@@ -114,7 +114,8 @@ fn what_is_owed_is_run_and_what_is_not_is_swept() {
             assert_eq!((plan.reason, plan.steps), (PlanReason::JobOwed, vec![Step::Job { job: one.kind }]), "{label}");
         } else {
             assert_eq!(decision, Decision::UpToDate, "{label}");
-            assert_eq!(sweep(&[one.clone()], &decision, at(10)).remove, [one.container.id], "{label}");
+            let swept = sweep(std::slice::from_ref(&one), &decision, at(10)).remove;
+            assert_eq!(swept, vec![one.container.id], "{label}");
         }
     }
 }

@@ -28,7 +28,7 @@ const ATTEMPTS: usize = 3;
 /// How a job's container ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
-    Exited(Container),
+    Exited(Box<Container>),
     TimedOut,
     Gone,
     /// What serves has got into trouble, which comes first: the job is left running.
@@ -36,7 +36,7 @@ enum End {
 }
 
 /// What a job came to.
-struct Result {
+struct Ran {
     ok: bool,
     message: String,
     log_tail: Vec<String>,
@@ -97,7 +97,7 @@ impl Swap<'_> {
         }
     }
 
-    async fn run(&mut self, kind: JobKind) -> std::result::Result<Result, Halt> {
+    async fn run(&mut self, kind: JobKind) -> Result<Ran, Halt> {
         let timer = Instant::now();
         self.clear_way(kind).await?;
         let serving = self.candidate.as_ref().or(self.plan.serving.as_ref()).filter(|_| kind == JobKind::PostDeploy);
@@ -112,7 +112,7 @@ impl Swap<'_> {
                     return Err(error.into());
                 }
                 let message = format!("can't be run: {}", chain(&error));
-                return Ok(Result { ok: false, message, log_tail: Vec::new(), container: id });
+                return Ok(Ran { ok: false, message, log_tail: Vec::new(), container: id });
             }
             let (end, away) = self.wait_for(&id, job.timeout, serving.as_ref()).await?;
             let cut_off = |ended: &Container| was_cut_off(&JobContainer { container: ended.clone(), ..job.clone() });
@@ -122,13 +122,13 @@ impl Swap<'_> {
             }
             let log_tail = self.executor.ports.engine.logs(&id, LOG_LINES).await.unwrap_or_default();
             let (ok, message) = judged(&end, job.timeout, timer.elapsed())?;
-            return Ok(Result { ok, message, log_tail, container: id });
+            return Ok(Ran { ok, message, log_tail, container: id });
         }
         Err(Halt::Failed(FailureReason::Engine, "the engine was restarted under it, again and again".to_owned()))
     }
 
     /// Two migrations at once would be worse than a late one: those of other deployments have to have ended.
-    async fn clear_way(&self, kind: JobKind) -> std::result::Result<(), Halt> {
+    async fn clear_way(&self, kind: JobKind) -> Result<(), Halt> {
         let engine = &self.executor.ports.engine;
         let jobs = engine.jobs(&self.executor.app.name).await?;
         let others = jobs.iter().filter(|job| kind == JobKind::PreDeploy && job.kind == kind);
@@ -140,9 +140,9 @@ impl Swap<'_> {
     }
 
     /// The job's container: one that an earlier run has left, unless it was cut off, or a new one.
-    async fn found_or_made(&self, kind: JobKind) -> std::result::Result<JobContainer, Halt> {
+    async fn found_or_made(&self, kind: JobKind) -> Result<JobContainer, Halt> {
         let (app, engine) = (&self.executor.app.name, &self.executor.ports.engine);
-        let find = async || -> std::result::Result<Option<JobContainer>, Halt> {
+        let find = async || -> Result<Option<JobContainer>, Halt> {
             Ok(engine.jobs(app).await?.into_iter().find(|job| is_of(job, kind, self.plan)))
         };
         if let Some(job) = find().await? {
@@ -164,7 +164,7 @@ impl Swap<'_> {
         id: &ContainerId,
         timeout: Duration,
         beside: Option<&ContainerId>,
-    ) -> std::result::Result<(End, bool), Halt> {
+    ) -> Result<(End, bool), Halt> {
         let engine = &self.executor.ports.engine;
         let before = self.trouble(beside).await;
         let mut lines = engine.output(id).await.unwrap_or_else(|_| futures_util::stream::pending().boxed());
@@ -172,7 +172,7 @@ impl Swap<'_> {
         let mut away = false;
         loop {
             match engine.inspect(id).await {
-                Ok((container, _)) if is_over(&container) => return Ok((End::Exited(container), away)),
+                Ok((container, _)) if is_over(&container) => return Ok((End::Exited(Box::new(container)), away)),
                 Ok((container, _)) => {
                     let until = container.started.unwrap_or(container.created) + timeout;
                     if Utc::now() >= until {
@@ -205,7 +205,7 @@ impl Swap<'_> {
     }
 
     /// Lets a moment pass and logs what the job says meanwhile.
-    async fn listen(&self, lines: &mut BoxStream<'static, String>) -> std::result::Result<(), Halt> {
+    async fn listen(&self, lines: &mut BoxStream<'static, String>) -> Result<(), Halt> {
         let moment = Instant::now() + LOOK;
         loop {
             let line = tokio::select! {
@@ -226,7 +226,7 @@ impl Swap<'_> {
 }
 
 /// Whether a job did what it should, and how it ended in words.
-fn judged(end: &End, timeout: Duration, took: Duration) -> std::result::Result<(bool, String), Halt> {
+fn judged(end: &End, timeout: Duration, took: Duration) -> Result<(bool, String), Halt> {
     let took = took.as_secs_f64();
     Ok(match end {
         End::Exited(container) if container.oom_killed => {

@@ -122,7 +122,6 @@ impl Swap<'_> {
         owned: Owned,
         info: &EngineInfo,
     ) -> Result<CreateContainer, Halt> {
-        let engine = &self.executor.ports.engine;
         let mut made = match self.model(kind, failure) {
             None => {
                 let (mut made, _) = self.successor(name, info).await?;
@@ -130,32 +129,36 @@ impl Swap<'_> {
                     json!(ImageRef::by_digest(&self.executor.app.image, &self.plan.digest).to_string());
                 made
             }
-            Some(model) => {
-                let (container, inspected) = engine.inspect(model).await?;
-                let image = engine.image(&container.image_id).await?;
-                let gone = || Halt::Failed(FailureReason::Engine, format!("its image {} is gone", container.image_id));
-                let image = image.ok_or_else(gone)?;
-                let options = Options {
-                    daemon: DaemonDefaults::from_info(&info.about),
-                    peers: self.peers(&inspected).await?,
-                    ..Options::default()
-                };
-                let sources = Sources {
-                    container: &inspected,
-                    old_image: Some(&image.raw),
-                    new_image: &image.raw,
-                    api: info.api_version,
-                    options: &options,
-                };
-                let failed = |error| Halt::Failed(FailureReason::Engine, chain(&error));
-                let mut derived = derive(&sources).map_err(failed)?;
-                derived.body["Image"] = json!(container.image_id);
-                CreateContainer { name: String::new(), body: derived.body, networks: derived.networks }
-            }
+            Some(model) => self.like(model, info).await?,
         };
         if let Some(body) = made.body.as_object_mut() {
             crate::decide::container::sign(body, &owned, &self.executor.settings.owner);
         }
         Ok(made)
+    }
+
+    /// A container like this one, on its own image.
+    async fn like(&self, model: &ContainerId, info: &EngineInfo) -> Result<CreateContainer, Halt> {
+        let engine = &self.executor.ports.engine;
+        let (container, inspected) = engine.inspect(model).await?;
+        let image = engine.image(&container.image_id).await?;
+        let gone = || Halt::Failed(FailureReason::Engine, format!("its image {} is gone", container.image_id));
+        let image = image.ok_or_else(gone)?;
+        let options = Options {
+            daemon: DaemonDefaults::from_info(&info.about),
+            peers: self.peers(&inspected).await?,
+            ..Options::default()
+        };
+        let sources = Sources {
+            container: &inspected,
+            old_image: Some(&image.raw),
+            new_image: &image.raw,
+            api: info.api_version,
+            options: &options,
+        };
+        let failed = |error| Halt::Failed(FailureReason::Engine, chain(&error));
+        let mut derived = derive(&sources).map_err(failed)?;
+        derived.body["Image"] = json!(container.image_id);
+        Ok(CreateContainer { name: String::new(), body: derived.body, networks: derived.networks })
     }
 }

@@ -99,18 +99,7 @@ impl Executor<'_> {
                 generation: plan.generation,
             });
         }
-        let candidate = plan.candidate.clone();
-        let mut swap = Swap {
-            executor: self,
-            plan,
-            candidate,
-            parked: None,
-            policy: None,
-            gap: Duration::ZERO,
-            output: Vec::new(),
-            alerts: false,
-            used: Vec::new(),
-        };
+        let mut swap = Swap::new(self, plan);
         for step in &plan.steps {
             let stage = step.stage();
             journal.begin(stage);
@@ -179,7 +168,21 @@ impl Executor<'_> {
     }
 }
 
-impl Swap<'_> {
+impl<'a> Swap<'a> {
+    fn new(executor: &'a Executor<'a>, plan: &'a Plan) -> Self {
+        Self {
+            executor,
+            plan,
+            candidate: plan.candidate.clone(),
+            parked: None,
+            policy: None,
+            gap: Duration::ZERO,
+            output: Vec::new(),
+            alerts: false,
+            used: Vec::new(),
+        }
+    }
+
     async fn step(&mut self, step: &Step) -> Stepped {
         match step {
             Step::Condemn { container, generation, swap, digest, message } => {
