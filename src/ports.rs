@@ -87,6 +87,12 @@ pub trait Registry: Send + Sync + 'static {
     /// What the engine needs for a pull of its own, if there are credentials for the registry.
     async fn pull_auth(&self, repository: &Repository) -> Result<Option<Credentials>, RegistryError>;
 
+    /// How far apart looks at a tag have to be, for what is left of the registry's rate limit to last until its window
+    /// ends; `None` when looks are free, or nothing is known of a limit.
+    fn spacing(&self, _repository: &Repository) -> Option<Duration> {
+        None
+    }
+
     /// Back-off and quota of every registry that was asked.
     fn status(&self) -> Vec<RegistryStatus>;
 }

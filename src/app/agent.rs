@@ -139,7 +139,12 @@ pub(super) fn registry_config(registry: &config::Registry) -> registry::Registry
         password: registry.password.clone(),
         password_file: registry.password_file.clone(),
         ca_file: registry.ca_file.clone(),
+        client_cert_file: registry.client_cert_file.clone(),
+        client_key_file: registry.client_key_file.clone(),
+        insecure: registry.insecure,
         http: registry.http,
+        mirrors: registry.mirrors.clone(),
+        aliases: registry.aliases.clone(),
         max_concurrent: registry.max_concurrent,
     }
 }
@@ -166,7 +171,7 @@ fn doors(
     let page = http::metrics_router(MetricsState::new(handle.clone(), metrics.clone()));
     open(tcp(passed, "metrics", &config.metrics)?, page);
     if let Some(hooks) = &config.hooks {
-        let receivers = hooks.receivers.iter().map(receiver).collect();
+        let receivers = hooks.receivers.iter().map(|one| receiver(one, config)).collect();
         let sink = handle.clone();
         let (state, worker) =
             webhooks::build(receivers, Box::new(move |hint| sink.hint(hint)), metrics.clone()).map_err(
@@ -188,7 +193,9 @@ fn tcp(passed: &mut Vec<(String, TcpListener)>, name: &str, address: &ListenAddr
     http::Listener::try_from(socket).map_err(system(format!("listen on {address}")))
 }
 
-fn receiver(receiver: &config::Receiver) -> HookReceiver {
+fn receiver(receiver: &config::Receiver, config: &Config) -> HookReceiver {
+    let registries = config.registries.iter();
+    let named = registries.flat_map(|(name, one)| one.aliases.iter().map(|alias| (alias.clone(), name.clone())));
     HookReceiver {
         id: receiver.id.clone(),
         kind: match receiver.kind {
@@ -200,7 +207,8 @@ fn receiver(receiver: &config::Receiver) -> HookReceiver {
             config::HookSecret::Hmac(key) => HookAuth::Hmac(key.clone()),
         },
         default_host: receiver.default_host.clone(),
-        aliases: receiver.aliases.clone(),
+        // What the receiver itself says goes before.
+        aliases: named.chain(receiver.aliases.clone()).collect(),
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::decide::schedule::parse_cron;
 use crate::model::{
-    App, AppName, ContainerSpec, Env, HealthcheckSpec, ImageRef, ListenAddr, LogSpec, Origin, Probe, Route, Schedule,
-    Strategy, SwapTiming, Ulimit,
+    App, AppName, ContainerSpec, Env, HealthcheckSpec, ImageRef, ListenAddr, LogSpec, Origin, Probe, RedeployOn, Route,
+    Schedule, Strategy, SwapTiming, Ulimit,
 };
 
 use super::errors::Report;
@@ -44,6 +44,14 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         }
         None => Probe::Tcp,
     };
+    let redeploy_on = match file.redeploy_on.as_deref() {
+        None | Some("platform") => RedeployOn::Platform,
+        Some("index") => RedeployOn::Index,
+        Some(_) => {
+            report.add(&at("redeploy_on"), "must be one of platform, index");
+            RedeployOn::Platform
+        }
+    };
     let container = container(file, defaults, &path, report);
     Some(App {
         name: app_name?,
@@ -60,6 +68,7 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         timing: timing?,
         keep: keep as usize,
         production,
+        redeploy_on,
     })
 }
 

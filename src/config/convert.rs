@@ -129,12 +129,34 @@ fn registry(name: &str, file: RegistryFile, report: &mut Report) -> Registry {
     if file.password.is_some() && file.password_file.is_some() {
         report.add(&path, "a registry has `password` or `password_file`, not both");
     }
+    let insecure = file.insecure.unwrap_or_default();
+    let http = file.http.unwrap_or_default();
+    if http && (insecure || file.ca_file.is_some() || file.client_cert_file.is_some()) {
+        report.add(&path, "`http` is without TLS: leave out `insecure`, `ca_file` and `client_cert_file`, or `http`");
+    }
+    if insecure && file.ca_file.is_some() {
+        report.add(&path, "with `insecure` no certificate is looked at, and `ca_file` does nothing: choose one");
+    }
+    if file.client_key_file.is_some() && file.client_cert_file.is_none() {
+        report.add(&path, "`client_cert_file` is missing");
+    }
+    for (key, names) in [("mirrors", &file.mirrors), ("aliases", &file.aliases)] {
+        for given in names.iter().filter(|given| given.is_empty() || given.contains('/') || **given == name) {
+            report
+                .add(&format!("{path}.{key}"), format!("{given:?} must be another host's name, such as `cache:5000`"));
+        }
+    }
     Registry {
         username: file.username.filter(|_| has_password),
         password: file.password.filter(|p| !p.is_empty()).map(SecretString::from),
         password_file: file.password_file.map(PathBuf::from),
         ca_file: file.ca_file.map(PathBuf::from),
-        http: file.http.unwrap_or_default(),
+        client_cert_file: file.client_cert_file.map(PathBuf::from),
+        client_key_file: file.client_key_file.map(PathBuf::from),
+        insecure,
+        http,
+        mirrors: file.mirrors,
+        aliases: file.aliases,
         max_concurrent: file.max_concurrent.map(|n| n as usize),
     }
 }

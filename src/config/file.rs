@@ -155,8 +155,18 @@ pub(super) struct RegistryFile {
     pub(super) password_file: Option<String>,
     /// Certificates that are trusted besides the system's.
     pub(super) ca_file: Option<String>,
+    /// The certificate that tagboat shows.
+    pub(super) client_cert_file: Option<String>,
+    /// The key of `client_cert_file`, unless it is in the same file.
+    pub(super) client_key_file: Option<String>,
+    /// TLS with whoever answers: its certificate is not looked at. Not plain HTTP.
+    pub(super) insecure: Option<bool>,
     /// Plain HTTP. Registries on this host have it anyway.
     pub(super) http: Option<bool>,
+    /// Mirrors that are asked first, with `?ns=`: `mirror.example.com:5000`. Their settings are under their own names.
+    pub(super) mirrors: Vec<String>,
+    /// Other names that images and webhooks may call it by: `registry:5000`.
+    pub(super) aliases: Vec<String>,
     /// Requests under way at once.
     #[schemars(range(min = 1, max = 256))]
     pub(super) max_concurrent: Option<u32>,
@@ -173,6 +183,9 @@ pub(super) struct AppFile {
     pub(super) follow: Option<FollowFile>,
     /// People depend on it: what is risky in production is warned about.
     pub(super) production: Option<bool>,
+    /// `platform`: when the image for this host has changed; `index`: also when only what is beside it in the index has,
+    /// such as attestations.
+    pub(super) redeploy_on: Option<String>,
     /// Time between two looks at the registry.
     pub(super) every: Option<String>,
     /// Instead of `every`: a cron expression of 5, 6 or 7 fields.

@@ -22,7 +22,8 @@ const FILE_ONLY: [&str; 2] = ["image", "listen"];
 const OTHERS: [&str; 4] = ["enable", "scope", "strategy", "keep_config"];
 
 /// Keys of the file that may be given by label.
-const KEYS: [&str; 9] = ["every", "cron", "timezone", "follow", "production", "port", "keep", "health", "swap"];
+const KEYS: [&str; 10] =
+    ["every", "cron", "timezone", "follow", "production", "port", "keep", "health", "swap", "redeploy_on"];
 
 impl Adopt {
     /// Reads a container's labels; `name` is that of the container that serves.

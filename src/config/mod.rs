@@ -158,8 +158,18 @@ pub struct Registry {
     pub password_file: Option<PathBuf>,
     /// Certificates to trust.
     pub ca_file: Option<PathBuf>,
+    /// The certificate that we show.
+    pub client_cert_file: Option<PathBuf>,
+    /// Its key.
+    pub client_key_file: Option<PathBuf>,
+    /// TLS with whoever answers.
+    pub insecure: bool,
     /// Plain HTTP.
     pub http: bool,
+    /// Mirrors, asked first.
+    pub mirrors: Vec<String>,
+    /// Other names of it.
+    pub aliases: Vec<String>,
     /// Requests at once.
     pub max_concurrent: Option<usize>,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{App, ContainerSpec, Follow, Origin, Probe, Route, Schedule, Strategy, SwapTiming};
+use crate::model::{App, ContainerSpec, Follow, Origin, Probe, RedeployOn, Route, Schedule, Strategy, SwapTiming};
 
 /// An app with nothing special about it.
 pub fn app(name: &str) -> App {
@@ -31,5 +31,6 @@ pub fn app(name: &str) -> App {
         },
         keep: 3,
         production: false,
+        redeploy_on: RedeployOn::Platform,
     }
 }

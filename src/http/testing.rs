@@ -68,6 +68,7 @@ pub(crate) fn app(name: &str) -> App {
         },
         keep: 3,
         production: false,
+        redeploy_on: RedeployOn::Platform,
     }
 }
 
@@ -244,7 +245,14 @@ impl Registry for Ports {
         Ok(None)
     }
     fn status(&self) -> Vec<RegistryStatus> {
-        let quota = Quota { limit: Some(100), remaining: Some(42), window_seconds: Some(21_600), at: at(-12) };
+        let quota = Quota {
+            limit: Some(100),
+            remaining: Some(42),
+            window_seconds: Some(21_600),
+            resets_seconds: None,
+            looks_count: false,
+            at: at(-12),
+        };
         let away = (at(90), "HTTP 503 three times in a row".to_owned());
         vec![
             RegistryStatus { registry: "docker.io".into(), backing_off: None, quota: Some(quota) },

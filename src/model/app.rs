@@ -29,6 +29,16 @@ impl fmt::Display for Follow {
     }
 }
 
+/// What has to change for a new version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RedeployOn {
+    /// The image for this host. What else is in the index, such as attestations, is not what runs.
+    #[default]
+    Platform,
+    /// The index that the tag points to.
+    Index,
+}
+
 /// Where an app comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -255,4 +265,6 @@ pub struct App {
     pub keep: usize,
     /// People depend on it: what is risky in production is warned about.
     pub production: bool,
+    /// What has to change for a new version.
+    pub redeploy_on: RedeployOn,
 }

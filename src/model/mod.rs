@@ -16,8 +16,8 @@ mod store;
 mod traffic;
 
 pub use app::{
-    App, ContainerSpec, Env, Follow, HealthcheckSpec, LogSpec, Origin, Probe, RestartPolicy, Route, Schedule,
-    SwapTiming, Ulimit,
+    App, ContainerSpec, Env, Follow, HealthcheckSpec, LogSpec, Origin, Probe, RedeployOn, RestartPolicy, Route,
+    Schedule, SwapTiming, Ulimit,
 };
 pub use container::{Container, ContainerState, Health, ImageDetails, Owned, label};
 pub use decision::{Decision, Failure, FailureReason, Hold, Plan, PlanReason, Stage, Step, Strategy};

@@ -66,6 +66,12 @@ pub struct Quota {
     pub remaining: Option<u64>,
     /// Length of the window in seconds.
     pub window_seconds: Option<u64>,
+    /// When the window ends, in seconds from `at`, if the registry says so.
+    #[serde(default)]
+    pub resets_seconds: Option<u64>,
+    /// Looks at a tag count as well, and not only pulls.
+    #[serde(default)]
+    pub looks_count: bool,
     /// When the registry said so.
     pub at: Time,
 }

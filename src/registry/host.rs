@@ -19,6 +19,7 @@ use super::backoff::Standing;
 use super::challenge::{Challenge, parse};
 use super::credentials::Finder;
 use super::habits::Habits;
+use super::lanes::Lanes;
 use super::pool::{Pools, Trust};
 use super::{DOCUMENT, Limits, RegistryConfig};
 
@@ -45,8 +46,12 @@ pub(super) struct Host {
     pub(super) config: RegistryConfig,
     pub(super) http: reqwest::Client,
     pub(super) limits: Limits,
+    /// Of a mirror: whose images are asked for (`?ns=`).
+    pub(super) ns: Option<String>,
     /// Requests under way at once.
     pub(super) slots: Semaphore,
+    /// One request of a repository at a time.
+    pub(super) lanes: Lanes,
     pub(super) tokens: Tokens,
     /// What its token service did not accept, and until when it is not shown again.
     pub(super) refused_secret: Mutex<Option<(SecretString, Instant)>>,
@@ -73,31 +78,36 @@ pub(super) struct Answer {
 }
 
 impl Host {
-    /// Prepares the way to a registry. The error is a sentence for a person.
+    /// Prepares the way to a registry, or to a mirror of the one called `ns`. The error is a sentence for a person.
     pub(super) fn new(
-        repository: &Repository,
+        (name, api, ns): (&str, &str, Option<&str>),
         config: &RegistryConfig,
         finder: Finder,
         pools: &Pools,
         limits: Limits,
         metrics: Metrics,
     ) -> Result<Self, String> {
-        let (name, api) = (repository.registry(), repository.api_host());
-        // Whoever names certificates for a registry on this host means TLS.
-        let plain = config.http || (is_loopback(api) && config.ca_file.is_none());
-        let trust = match &config.ca_file {
-            _ if plain => Trust::Plain,
-            Some(path) => Trust::File(path.clone()),
-            None => Trust::System,
+        let here = is_loopback(api);
+        // Whoever speaks of certificates for a registry on this host means TLS.
+        let means_tls = config.insecure || config.ca_file.is_some() || config.client_cert_file.is_some();
+        let plain = config.http || (here && !means_tls);
+        let trust = Trust {
+            plain,
+            here,
+            authorities: config.ca_file.clone().filter(|_| !plain),
+            anything: config.insecure && !plain,
+            identity: config.client_cert_file.clone().map(|path| (path, config.client_key_file.clone())),
         };
         Ok(Self {
             name: name.to_owned(),
             base: format!("{}://{api}/v2/", if plain { "http" } else { "https" }),
             plain,
+            ns: ns.map(str::to_owned),
             config: config.clone(),
             http: pools.client(&trust).map_err(|words| format!("registry {name}: {words}"))?,
             limits,
             slots: Semaphore::new(config.max_concurrent.unwrap_or(CONCURRENT).clamp(1, Semaphore::MAX_PERMITS)),
+            lanes: Lanes::default(),
             tokens: Tokens::default(),
             refused_secret: Mutex::default(),
             finder,
@@ -115,7 +125,11 @@ impl Host {
             Some(ready) => Some(ready),
             None => match self.tokens.known_challenge(path) {
                 Some(challenge) => self.introduce(ask.repository, &challenge, None).await?,
-                None => None,
+                // What holds for another repository here most likely holds for this one; if not, it will say so itself.
+                None => match self.tokens.likely_challenge() {
+                    Some(challenge) => self.introduce(ask.repository, &challenge, None).await.unwrap_or_default(),
+                    None => None,
+                },
             },
         };
         let answer = self.once(ask, introduction.as_ref()).await?;
@@ -129,6 +143,9 @@ impl Host {
             let words = format!("it answered 401 and asks for nothing that tagboat knows ({})", schemes.join(", "));
             return Err(self.refused(ask.repository, &words).await);
         };
+        if challenge.scheme == "bearer" {
+            self.tokens.learn(path, challenge);
+        }
         let Some(introduction) = self.introduce(ask.repository, challenge, introduction.as_ref()).await? else {
             return Err(self.refused(ask.repository, "it answered 401 and wants a user and a password").await);
         };
@@ -140,7 +157,11 @@ impl Host {
         let repository = ask.repository;
         let url = format!("{}{}/{}", self.base, repository.path(), ask.path);
         let words = format!("{url} is no address");
-        let url = url.parse().map_err(|_| self.error(RegistryErrorKind::Protocol, repository, &words, None))?;
+        let mut url: Url =
+            url.parse().map_err(|_| self.error(RegistryErrorKind::Protocol, repository, &words, None))?;
+        if let Some(ns) = &self.ns {
+            url.query_pairs_mut().append_pair("ns", ns);
+        }
         let mut headers = HeaderMap::new();
         if ask.path.starts_with("manifests/") {
             headers.insert(ACCEPT, HeaderValue::from_static(MANIFEST_TYPES));

@@ -33,7 +33,6 @@ impl Host {
             return Ok(found.map(|_| Introduction::Basic));
         }
         self.tokens.wants_basic(false);
-        self.tokens.learn(repository.path(), challenge);
         let entry = self.tokens.entry(repository.path());
         let mut token = entry.lock().await;
         // Whoever held the lock meanwhile may have fetched another one than was refused.

@@ -5,14 +5,17 @@
 //! limit, Retry-After) and must never answer a refusal with a dearer request; references and document types are those
 //! of `oci-distribution`. It decides nothing about deployments. What a registry asks us to wait is kept over restarts.
 
+mod asking;
 mod auth;
 mod backoff;
 mod challenge;
 mod client;
 mod credentials;
+mod documents;
 mod habits;
 mod host;
 mod introduction;
+mod lanes;
 mod manifest;
 mod pool;
 mod quota;
@@ -20,7 +23,7 @@ mod refusal;
 mod tags;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,17 +31,19 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use tokio::time::Duration;
 
+use crate::model::Repository;
+
 pub use client::Client;
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+pub(crate) struct Limits {
     /// Opening a connection.
-    connect: Duration,
+    pub(crate) connect: Duration,
     /// A HEAD or a token.
-    short: Duration,
+    pub(crate) short: Duration,
     /// A document.
-    long: Duration,
+    pub(crate) long: Duration,
 }
 
 impl Default for Limits {
@@ -70,8 +75,29 @@ pub struct RegistryConfig {
     pub password_file: Option<PathBuf>,
     /// Certificates that are trusted besides the system's.
     pub ca_file: Option<PathBuf>,
-    /// Plain HTTP; loopback registries without a `ca_file` have it anyway.
+    /// The certificate that we show, and its key unless that is in the file of its own.
+    pub client_cert_file: Option<PathBuf>,
+    /// The key of `client_cert_file`.
+    pub client_key_file: Option<PathBuf>,
+    /// TLS with whoever answers: its certificate is not looked at. Not plain HTTP.
+    pub insecure: bool,
+    /// Plain HTTP; loopback registries have it anyway unless something above speaks of TLS.
     pub http: bool,
+    /// Asked before the registry itself, with `?ns=`: host names, with a port if need be. What they do not answer is asked
+    /// of the registry.
+    pub mirrors: Vec<String>,
+    /// Other names that references may call it by.
+    pub aliases: Vec<String>,
     /// Requests under way at once; `None`: 4.
     pub max_concurrent: Option<usize>,
+}
+
+impl Config {
+    /// A repository under the name that its registry is configured by.
+    fn own_name(&self, repository: &Repository) -> Repository {
+        let given = repository.registry();
+        let named = self.registries.iter().find(|(_, registry)| registry.aliases.iter().any(|alias| alias == given));
+        let own = named.and_then(|(name, _)| format!("{name}/{}", repository.path()).parse().ok());
+        own.unwrap_or_else(|| repository.clone())
+    }
 }

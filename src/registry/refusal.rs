@@ -12,6 +12,9 @@ use super::backoff::Trouble;
 use super::host::{Answer, Host};
 use super::quota::retry_after;
 
+/// How rustls calls what the other side does not like.
+const ALERT: &str = "received fatal alert";
+
 impl Host {
     /// An error about a repository of this registry.
     pub(super) fn error(
@@ -72,13 +75,26 @@ impl Host {
             let words = format!("no trusted connection to it ({tls}); {}", self.tls_hint(tls));
             return self.error(RegistryErrorKind::Tls, repository, &words, None);
         }
+        // With TLS 1.3 a certificate of ours is refused after the handshake, and that comes as words.
+        if let Some(alert) = causes(&error).map(ToString::to_string).find(|words| words.starts_with(ALERT)) {
+            let words = format!("no trusted connection to it ({alert}); {}", self.certificate_hint());
+            return self.error(RegistryErrorKind::Tls, repository, &words, None);
+        }
         let words = if error.is_timeout() { "it did not answer in time" } else { "it can't be reached" };
         self.error(RegistryErrorKind::Unreachable, repository, words, Some(Box::new(error)))
+    }
+
+    fn certificate_hint(&self) -> String {
+        if self.config.client_cert_file.is_some() {
+            return "it does not accept the certificate in client_cert_file".to_owned();
+        }
+        format!("if it asks for a certificate of ours, set registries.\"{}\".client_cert_file", self.name)
     }
 
     fn tls_hint(&self, error: &rustls::Error) -> String {
         use rustls::CertificateError as C;
         match (error, &self.config.ca_file) {
+            (rustls::Error::AlertReceived(_), _) => self.certificate_hint(),
             (rustls::Error::InvalidMessage(_), _) => {
                 format!("if it speaks plain HTTP, set registries.\"{}\".http", self.name)
             }

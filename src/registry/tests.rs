@@ -1,7 +1,9 @@
 //! Faults, against a registry in this process that records what it is asked.
 
-mod fake;
+mod counting;
+pub(crate) mod fake;
 mod faults;
 mod letting_in;
 mod listing;
 mod waiting;
+mod ways;
