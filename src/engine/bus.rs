@@ -126,7 +126,7 @@ pub fn explain(hold: &crate::model::Hold) -> String {
     use crate::model::Hold;
     match hold {
         Hold::RegistryUnknown { message } => format!("it could not be found out what the tag points to: {message}"),
-        Hold::NothingMatches { message } => message.clone(),
+        Hold::NothingMatches { message } | Hold::NotReady { message } => message.clone(),
         Hold::EngineUnknown { message } => format!("the container engine does not answer: {message}"),
         Hold::TrafficUnknown { message } => message.clone(),
         Hold::Quarantined { digest, failure } => format!(

@@ -4,7 +4,8 @@ use crate::metrics::Metrics;
 use crate::model::{App, AppName, AppState, AppStatus, Deployed, Digest, Follow, Hold, ImageRef, Origin, Route, Tag};
 
 use super::handle::Answer;
-use super::observer::{Seeing, TagView};
+use super::looking::Seeing;
+use super::observer::TagView;
 use super::reconciler::Parts;
 
 /// Every state, for the gauge that has one series each.
@@ -100,7 +101,9 @@ impl Condition {
             }
             status.image = watched(&parts.app, tag.tag.as_ref());
             status.tag.clone_from(&tag.tag);
-            status.newest.clone_from(&tag.digest);
+            // Another index around the same image is nothing newer.
+            let same = seeing.filter(|seeing| seeing.only_index_moved).and_then(|seeing| seeing.wanted.digest.as_ref());
+            status.newest = same.or(tag.digest.as_ref()).cloned();
             status.newest_seen = tag.first_seen;
             status.hold = hold.cloned();
             status.deploying = None;
@@ -139,6 +142,7 @@ impl Condition {
 fn subject(hold: &Hold) -> String {
     match hold {
         Hold::NothingMatches { message }
+        | Hold::NotReady { message }
         | Hold::RegistryUnknown { message }
         | Hold::EngineUnknown { message }
         | Hold::TrafficUnknown { message } => message.clone(),

@@ -12,6 +12,7 @@ use crate::model::{App, AppName, AppStatus, Origin};
 
 use super::adoption::{Adoption, Found, seek};
 use super::bus::Bus;
+use super::checks::Checks;
 use super::condition::{refusal, starting};
 use super::handle::{Activation, Handle, QUEUE, Shared, Slot};
 use super::reconciler::{Parts, Reconciler};
@@ -32,6 +33,7 @@ pub struct Fleet {
     shared: Arc<Shared>,
     bus: Bus,
     slots: Arc<Semaphore>,
+    checks: Arc<Checks>,
     shutdown: CancellationToken,
     tasks: BTreeMap<AppName, Task>,
     lookouts: Vec<JoinHandle<()>>,
@@ -56,6 +58,7 @@ impl Fleet {
         let mut fleet = Self {
             bus: Bus { events, metrics: ports.metrics.clone() },
             slots: Arc::new(Semaphore::new(settings.parallel_swaps)),
+            checks: Arc::default(),
             settings: Arc::new(settings),
             shared,
             shutdown,
@@ -190,6 +193,7 @@ impl Fleet {
             activation: activation.clone(),
             nudge: nudge.clone(),
             slots: self.slots.clone(),
+            checks: self.checks.clone(),
             crowd,
             shutdown: stop.clone(),
         });

@@ -11,6 +11,7 @@
 
 mod adoption;
 mod bus;
+mod checks;
 mod choice;
 mod condition;
 #[cfg(test)]
@@ -19,10 +20,15 @@ mod executor;
 mod fleet;
 mod handle;
 mod journal;
+mod looking;
 mod lookout;
 mod observer;
 mod reconciler;
 mod requests;
+mod sameness;
+#[cfg(test)]
+mod simulated;
+mod timing;
 
 use std::sync::Arc;
 

@@ -10,17 +10,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::reconcile::decide;
-use crate::decide::schedule::next_check;
 use crate::model::{
     App, AppStatus, CheckResult, Decision, EventKind, Hold, Plan, PlanReason, SeenSource, Step, SwapId,
 };
 
 use super::bus::{Bus, is_swap};
+use super::checks::Checks;
 use super::choice;
 use super::condition::{Condition, describe};
 use super::executor::{Ended, Executor};
 use super::handle::{Activation, Answer, Command, Hint, RequestError};
-use super::observer::{Seeing, TagView, chain, look};
+use super::looking::{Seeing, look};
+use super::observer::{TagView, chain};
 use super::{Ports, Settings};
 
 /// A registry may announce a tag before it can be read (distribution does): look again so long after a webhook
@@ -39,7 +40,7 @@ const LOOK_AGAIN: [Duration; 6] = [
 const ROUNDS: usize = 8;
 
 /// Waits after the first failure; doubles.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
+pub(super) const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// Waits at most so long after a failure.
 const LAST_RETRY: Duration = Duration::from_secs(60);
@@ -60,6 +61,8 @@ pub(super) struct Parts {
     pub(super) nudge: Arc<Notify>,
     /// Limits the swaps under way.
     pub(super) slots: Arc<Semaphore>,
+    /// What other apps have asked of registries.
+    pub(super) checks: Arc<Checks>,
     /// How many apps start with it: many are spread out in time.
     pub(super) crowd: usize,
     pub(super) shutdown: CancellationToken,
@@ -70,11 +73,15 @@ pub(super) struct Reconciler {
     pub(super) parts: Parts,
     pub(super) tag: TagView,
     condition: Condition,
-    next_poll: Instant,
+    pub(super) next_poll: Instant,
     again: VecDeque<Instant>,
     expected: Option<Hint>,
-    retry: Option<Instant>,
+    pub(super) retry: Option<Instant>,
     failures: u32,
+    /// Looks at the registry in a row that got no answer.
+    pub(super) unanswered: u32,
+    /// It has yet to fall out of step with those that started with it.
+    pub(super) in_crowd: bool,
 }
 
 /// What woke the task.
@@ -99,6 +106,8 @@ impl Reconciler {
             expected: None,
             retry: None,
             failures: 0,
+            unanswered: 0,
+            in_crowd: parts.crowd > 1,
             parts,
         }
     }
@@ -106,11 +115,12 @@ impl Reconciler {
     /// Runs until the shutdown. A swap that is under way then stops at its next safe point.
     pub(super) async fn run(mut self) {
         // What is left over from an earlier run does not wait for a registry; an app that was never looked at does.
-        if self.tag.digest.is_none() {
+        let asked = self.tag.digest.is_none().then(Utc::now);
+        if asked.is_some() {
             self.ask(SeenSource::Start).await;
         }
+        self.schedule(asked);
         self.pass(SeenSource::Start, None, false, None).await;
-        self.schedule(None);
         loop {
             match self.wait().await {
                 Wake::Shutdown => return,
@@ -150,19 +160,6 @@ impl Reconciler {
             self.retry = None;
         }
         wake
-    }
-
-    /// Plans the next poll; at the start, few apps look at once and many are spread out.
-    fn schedule(&mut self, last: Option<crate::model::Time>) {
-        let now = Utc::now();
-        let mut jitter: f64 = rand::random();
-        if last.is_none() {
-            let crowd = u32::try_from(self.parts.crowd).unwrap_or(u32::MAX);
-            jitter *= (f64::from(crowd) / 100.0).min(1.0);
-        }
-        let next = next_check(&self.parts.app.schedule, last, now, jitter);
-        self.next_poll = Instant::now() + (next - now).to_std().unwrap_or_default();
-        self.parts.status.send_modify(|status| status.next_check = Some(next));
     }
 
     async fn activated(&mut self, source: SeenSource, hint: Option<Hint>) {
@@ -207,7 +204,7 @@ impl Reconciler {
     pub(super) async fn ask(&mut self, source: SeenSource) -> CheckResult {
         let parts = &self.parts;
         let result = tokio::select! {
-            result = self.tag.ask(&parts.app, &parts.ports, &parts.bus, source) => result,
+            result = self.tag.ask(&parts.app, &parts.ports, &parts.checks, &parts.bus, source) => result,
             () = parts.shutdown.cancelled() => CheckResult::Unknown,
         };
         let tag = &self.tag;
@@ -215,6 +212,9 @@ impl Reconciler {
             status.last_check = tag.last_check;
             status.last_successful_check = tag.last_success;
         });
+        let unknown = result == CheckResult::Unknown && self.tag.unmatched.is_none();
+        self.unanswered = if unknown { self.unanswered.saturating_add(1) } else { 0 };
+        self.look_sooner();
         result
     }
 
@@ -260,7 +260,7 @@ impl Reconciler {
     /// Looks and decides, and has the proxy told of a new address on the way.
     pub(super) async fn decide(&self, forced: bool) -> Result<(Decision, Seeing), Hold> {
         let parts = &self.parts;
-        let seeing = look(&parts.app, &parts.ports, &self.tag).await?;
+        let seeing = look(&parts.app, &parts.ports, &self.tag, forced).await?;
         self.readdress(&seeing).await;
         let swap = SwapId(format!("{}-{:08x}", parts.app.name, rand::random::<u32>()));
         let decision = decide(&seeing.observation(&parts.app, &parts.spec, forced, Utc::now(), &swap));
@@ -338,11 +338,15 @@ impl Reconciler {
             let wait = (*until - Utc::now()).to_std().unwrap_or_default();
             self.retry = Some(Instant::now() + wait + Duration::from_millis(50));
         }
+        self.look_again_because(hold, seeing);
         if let Some(hold) = self.condition.news(hold) {
             self.parts.bus.publish(Utc::now(), &self.parts.app.name, EventKind::Held { hold });
         }
         self.condition.show(&self.parts, &self.tag, seeing, hold);
-        let serving = self.parts.status.borrow().deployed.as_ref().map(|deployed| deployed.digest.clone());
+        let serving = match seeing {
+            Some(seeing) if seeing.only_index_moved => self.tag.digest.clone(),
+            _ => self.parts.status.borrow().deployed.as_ref().map(|deployed| deployed.digest.clone()),
+        };
         choice::served(&mut self.tag, &self.parts.app, &*self.parts.ports.store, serving.as_ref());
     }
 

@@ -179,6 +179,11 @@ pub enum Hold {
         /// Why, with the tags that come nearest.
         message: String,
     },
+    /// The tag points to an image that this host can't run, at least not yet: architectures arrive one by one.
+    NotReady {
+        /// What there is, and what is missing.
+        message: String,
+    },
     /// The engine gave no answer.
     EngineUnknown {
         /// Why.
@@ -225,6 +230,7 @@ impl Hold {
         match self {
             Self::RegistryUnknown { .. } => "registry_unknown",
             Self::NothingMatches { .. } => "nothing_matches",
+            Self::NotReady { .. } => "not_ready",
             Self::EngineUnknown { .. } => "engine_unknown",
             Self::TrafficUnknown { .. } => "traffic_unknown",
             Self::Quarantined { .. } => "quarantined",

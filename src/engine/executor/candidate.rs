@@ -22,6 +22,9 @@ use super::{Halt, Stepped, Swap, chain, millis};
 /// Between two progress events of a pull.
 const PROGRESS: Duration = Duration::from_millis(500);
 
+/// Requests that count, of a pull: an index and the manifest in it.
+const A_PULL: u64 = 2;
+
 impl Swap<'_> {
     pub(super) async fn pull(&mut self) -> Stepped {
         let (app, ports) = (self.executor.app, self.executor.ports);
@@ -59,6 +62,7 @@ impl Swap<'_> {
         if !known.is_empty() && !known.iter().any(|platform| runs_on(platform, host)) {
             return Err(wrong_platform(&known, host));
         }
+        self.announce_quota();
         let auth = ports.registry.pull_auth(&app.image).await.map_err(pull)?;
         let last = Mutex::new((Instant::now(), PullProgress::default()));
         let progress = |progress: PullProgress| {
@@ -75,6 +79,21 @@ impl Swap<'_> {
         })?;
         let bytes = last.lock().expect("no holder panics").1.done;
         Ok((details, bytes))
+    }
+
+    /// Says so before a pull uses up what the registry still allows: the next ones wait then, here and elsewhere behind the
+    /// same address.
+    fn announce_quota(&self) {
+        let registry = self.executor.app.image.registry();
+        let statuses = self.executor.ports.registry.status();
+        let quota = statuses.into_iter().find(|status| status.registry == registry).and_then(|status| status.quota);
+        let Some(quota) = quota.filter(|quota| quota.remaining.is_some_and(|left| left <= A_PULL)) else { return };
+        let left = quota.remaining.unwrap_or_default();
+        let of = quota.limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+        let message = format!(
+            "this pull may use up the rate limit of {registry}: {left}{of} requests are left, and a pull takes up to {A_PULL}"
+        );
+        self.executor.publish(EventKind::Noticed { swap: self.plan.swap.clone(), message });
     }
 
     fn fits(&self, image: &Platform, host: &Platform) -> Result<(), Halt> {
