@@ -19,6 +19,7 @@ pub(crate) mod detached;
 mod executor;
 mod fleet;
 mod handle;
+mod hinter;
 mod journal;
 mod looking;
 mod lookout;
@@ -28,9 +29,12 @@ mod requests;
 mod sameness;
 #[cfg(test)]
 mod simulated;
+mod ties;
 mod timing;
 
 use std::sync::Arc;
+
+use tokio::sync::RwLock;
 
 use crate::metrics::Metrics;
 use crate::ports;
@@ -39,6 +43,7 @@ pub use adoption::{Adoption, Found, Reader};
 pub use bus::explain;
 pub use fleet::Fleet;
 pub use handle::{Answer, DeployRequest, Handle, Hint, RequestError, RollbackTo};
+pub use hinter::Hinter;
 
 /// What the engine acts through.
 #[derive(Clone)]
@@ -62,4 +67,7 @@ pub struct Settings {
     pub owner: String,
     /// Swaps that may be under way at once; a host has one disk and a few cores.
     pub parallel_swaps: usize,
+    /// Held alone by whoever swaps a container that lives in another's namespaces or lends its own: the swap of one
+    /// recreates the other.
+    pub ties: Arc<RwLock<()>>,
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::reconcile::decide;
 use crate::model::{
-    App, AppStatus, CheckResult, Decision, EventKind, Hold, Plan, PlanReason, SeenSource, Step, SwapId,
+    App, AppStatus, CheckResult, Decision, EventKind, Hold, Origin, Plan, PlanReason, SeenSource, Step, SwapId,
 };
 
 use super::bus::{Bus, is_swap};
@@ -22,6 +22,7 @@ use super::executor::{Ended, Executor};
 use super::handle::{Activation, Answer, Command, Hint, RequestError};
 use super::looking::{Seeing, look};
 use super::observer::{TagView, chain};
+use super::ties::tie_up;
 use super::{Ports, Settings};
 
 /// A registry may announce a tag before it can be read (distribution does): look again so long after a webhook
@@ -228,6 +229,7 @@ impl Reconciler {
         mut reply: Option<Reply>,
     ) {
         let mut failed = false;
+        let mut tie = None;
         for round in 0..ROUNDS {
             let (decision, seeing) = match self.decide(forced && round == 0).await {
                 Ok(decided) => decided,
@@ -242,6 +244,12 @@ impl Reconciler {
             if failed {
                 self.condition.show(&self.parts, &self.tag, Some(&seeing), None);
                 return self.retry_later();
+            }
+            if tie.is_none() && self.parts.app.origin != Origin::Declared {
+                let Some(held) = tie_up(&self.parts, &plan).await else { return };
+                tie = Some(held);
+                // What was decided upon may have changed while we waited.
+                continue;
             }
             if is_swap(plan.reason)
                 && let Some(reply) = reply.take()

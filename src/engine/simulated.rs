@@ -108,7 +108,7 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn start(world: &Arc<World>, registry: Arc<dyn Registry>, apps: Vec<App>) -> Self {
         let stop = CancellationToken::new();
-        let settings = Settings { owner: "test".to_owned(), parallel_swaps: 1 };
+        let settings = Settings { owner: "test".to_owned(), parallel_swaps: 1, ties: Default::default() };
         let fleet = Fleet::start(world.ports(registry), settings, apps, stop.clone());
         Self { handle: fleet.handle(), fleet, stop }
     }
@@ -177,7 +177,7 @@ fn refused<T>() -> Result<T, EngineError> {
 impl Engine for World {
     async fn info(&self) -> Result<EngineInfo, EngineError> {
         let platform = Platform { os: "linux".into(), architecture: "x86_64".into(), variant: None };
-        Ok(EngineInfo { version: "test".into(), api_version: (1, 41), platform, id: "test".into() })
+        Ok(EngineInfo { version: "test".into(), api_version: (1, 41), platform, about: serde_json::Value::Null })
     }
     async fn containers(&self, _: Option<&AppName>) -> Result<Vec<Container>, EngineError> {
         Ok(Vec::new())
@@ -190,6 +190,9 @@ impl Engine for World {
     }
     async fn inspect(&self, _: &ContainerId) -> Result<(Container, serde_json::Value), EngineError> {
         refused()
+    }
+    async fn document(&self, _: &str) -> Result<Option<serde_json::Value>, EngineError> {
+        Ok(None)
     }
     async fn image(&self, _: &str) -> Result<Option<ImageDetails>, EngineError> {
         Ok(None)

@@ -13,7 +13,7 @@ use super::reconciler::{FIRST_RETRY, Reconciler};
 
 /// After a look without an answer the next one comes so soon, then twice as late each time until the schedule's own is
 /// sooner; unless the registry says how long.
-const UNANSWERED: Duration = Duration::from_secs(15);
+const UNANSWERED: Duration = Duration::from_secs(5);
 
 /// An image that is not there for this host yet is looked at again so soon: the rest of a build takes minutes.
 const NOT_READY: Duration = Duration::from_secs(60);
