@@ -51,7 +51,7 @@ fn config(addr: std::net::SocketAddr, state: &std::path::Path) -> Config {
         .map(|n| format!("  app-{n}: {{image: '{addr}/app-{n}', route: {{host: app-{n}.test}}, every: 1h}}\n"))
         .collect();
     let text = format!(
-        "state_dir: {}\nhooks: {{receivers: {{ci: {{type: generic, token: secret}}}}}}\napps:\n{apps}",
+        "state_dir: {}\nhooks: {{receivers: {{ci: {{sender: generic, token: secret}}}}}}\napps:\n{apps}",
         state.display()
     );
     Config::parse(&text, "bench", &|_| None).unwrap()

@@ -11,6 +11,7 @@ mod faults;
 mod fidelity;
 mod kills;
 mod layers;
+mod moving;
 mod policy;
 mod proxy;
 mod registry;
