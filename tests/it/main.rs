@@ -11,7 +11,6 @@ mod faults;
 mod fidelity;
 mod kills;
 mod layers;
-mod moving;
 mod policy;
 mod proxy;
 mod registry;
