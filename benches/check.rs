@@ -42,7 +42,9 @@ fn main() {
         ["serve", latency, dir] => {
             runtime.block_on(serve(Duration::from_millis(latency.parse().unwrap()), Some(dir.as_ref())));
         }
-        ["check", name, parallel, last] => runtime.block_on(check(name, parallel.parse().unwrap(), last == "again", None)),
+        ["check", name, parallel, last] => {
+            runtime.block_on(check(name, parallel.parse().unwrap(), last == "again", None))
+        }
         ["check", name, parallel, last, dir] => {
             let ca = std::path::Path::new(dir).join("ca.pem");
             runtime.block_on(check(name, parallel.parse().unwrap(), last == "again", Some(ca)));
@@ -163,11 +165,7 @@ async fn compare() {
             ("tagboat, 4 at once, unchanged", 4, Box::new(|| this(&["check", &addr, "4", "again"]))),
             ("tagboat, 256 at once, unchanged", 256, Box::new(|| this(&["check", &addr, "256", "again"]))),
             ("curl, HTTP/2, 16 at once", PARALLEL, Box::new(|| curl(secure_urls.path(), Some(&ca)))),
-            (
-                "tagboat, HTTP/2, 16 at once",
-                PARALLEL,
-                Box::new(|| this(&["check", &secure_name, "16", "again", tls])),
-            ),
+            ("tagboat, HTTP/2, 16 at once", PARALLEL, Box::new(|| this(&["check", &secure_name, "16", "again", tls]))),
             ("tagboat, HTTP/2, 256 at once", 256, Box::new(|| this(&["check", &secure_name, "256", "again", tls]))),
         ];
         let mut runs = vec![Vec::new(); rows.len()];
