@@ -15,6 +15,7 @@ use tagboat::http::webhooks::{self, HttpsFetch};
 use tagboat::metrics::Metrics;
 use tagboat::model::{Digest, EventKind};
 use tagboat::store::SledStore;
+use tagboat::verify::Verifier;
 use tagboat::{docker, http, proxy, registry};
 use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -73,8 +74,10 @@ async fn measure() {
     let store = Arc::new(SledStore::open(dir.path()).unwrap());
     let settings = registry::Config { docker_config: Some("/nowhere".into()), ..registry::Config::default() };
     let nowhere = docker::Config { host: Some("unix:///nowhere.sock".to_owned()), cert_path: None };
+    let registry = Arc::new(registry::Client::new(settings, metrics.clone(), store.clone()));
     let ports = Ports {
-        registry: Arc::new(registry::Client::new(settings, metrics.clone(), store.clone())),
+        gatekeeper: Arc::new(Verifier::new(registry.clone(), metrics.clone())),
+        registry,
         engine: Arc::new(docker::Docker::new(nowhere, "bench".to_owned()).unwrap()),
         traffic: Arc::new(proxy::Client::new(dir.path().to_owned())),
         store: store.clone(),

@@ -158,7 +158,8 @@ async fn compare() {
         let secure_urls = self::urls(&format!("https://{secure_name}"));
         let ca = dir.path().join("ca.pem");
         let addr = addr.to_string();
-        let rows: [(&str, usize, Box<dyn Fn() -> Command>); 8] = [
+        type Make<'a> = Box<dyn Fn() -> Command + 'a>;
+        let rows: [(&str, usize, Make<'_>); 8] = [
             ("curl, 16 at once", PARALLEL, Box::new(|| curl(urls.path(), None))),
             ("tagboat, 16 at once, first check", PARALLEL, Box::new(|| this(&["check", &addr, "16", "first"]))),
             ("tagboat, 16 at once, unchanged", PARALLEL, Box::new(|| this(&["check", &addr, "16", "again"]))),

@@ -18,3 +18,4 @@ pub mod proxy;
 pub mod registry;
 pub mod store;
 pub mod supervisor;
+pub mod verify;

@@ -29,6 +29,13 @@ pub struct BindError {
     pub source: io::Error,
 }
 
+impl BindError {
+    /// Whether it is taken, which may end.
+    pub fn is_in_use(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
 /// Binds an address. `:80` takes IPv6 and IPv4, or IPv4 alone where there is no IPv6.
 ///
 /// # Errors

@@ -131,6 +131,12 @@ metrics! {
     swap_downtime_seconds: HistogramVec ["app", "strategy"],
     /// Digests that failed and are not tried again by themselves.
     quarantined_digests: IntGaugeVec ["app"],
+    /// 1 for what keeps something newer from being deployed, by its name in the status; 0 once it no longer does.
+    held: IntGaugeVec ["app", "hold"],
+    /// Unix time at which what holds something newer back ends by itself or is looked at again; 0 when that is not known.
+    held_until_timestamp_seconds: IntGaugeVec ["app"],
+    /// What gates found out by check (signature, scan) and result: verified, missing, invalid, unreachable, allowed, denied, later, failed.
+    gate_checks_total: IntCounterVec ["check", "result"],
     /// Webhook deliveries by result: accepted (an app looks), ignored, duplicate, handshake, unauthorized, unverifiable
     /// (a certificate or key could not be fetched), too_large, queue_full.
     webhooks_total: IntCounterVec ["hook", "sender", "result"],

@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use crate::model::{
     AppName, AppSwitch, Attempts, Cached, CachedTags, Container, ContainerId, Credentials, Deployment, Digest,
     ImageDetails, ImageRef, InFlight, ManifestDetails, Pin, Platform, Probe, ProbeOutcome, PullProgress, Quarantine,
-    RegistryStatus, Repository, Resolved, RouteSet, Seen, SwapId, SwitchAck, Table, Tag, TagList, TrafficStats,
+    Referrer, RegistryStatus, Repository, Resolved, RouteSet, ScanRule, ScanSubject, ScanVerdict, Seen, SignatureRule,
+    SignatureVerdict, SwapId, SwitchAck, Table, Tag, TagList, TrafficStats, Version,
 };
 
 /// The source of an error, for the log.
@@ -95,6 +96,34 @@ pub trait Registry: Send + Sync + 'static {
 
     /// Back-off and quota of every registry that was asked.
     fn status(&self) -> Vec<RegistryStatus>;
+}
+
+/// Reads what lies beside images in a registry: signatures and the like. Every document is small, and what was asked for
+/// by digest has been held against it.
+#[async_trait]
+pub trait Artifacts: Send + Sync + 'static {
+    /// A manifest as it is; `None` when there is none.
+    async fn manifest_bytes(
+        &self,
+        repository: &Repository,
+        version: &Version,
+    ) -> Result<Option<Vec<u8>>, RegistryError>;
+
+    /// A blob; `None` when there is none.
+    async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Option<Vec<u8>>, RegistryError>;
+
+    /// What refers to a digest: by the Referrers API, or by the tag that stands in for it (OCI distribution-spec 1.1).
+    async fn referrers(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Referrer>, RegistryError>;
+}
+
+/// Finds out about a version what a gate asks for. It waits no longer than its own time-outs, and decides nothing.
+#[async_trait]
+pub trait Gatekeeper: Send + Sync + 'static {
+    /// Whether a digest is signed.
+    async fn signature(&self, repository: &Repository, digest: &Digest, rule: &SignatureRule) -> SignatureVerdict;
+
+    /// What the scanner says.
+    async fn scan(&self, subject: &ScanSubject, rule: &ScanRule) -> ScanVerdict;
 }
 
 /// How the container engine failed.

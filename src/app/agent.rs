@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::model::ListenAddr;
 use crate::ports::Store;
 use crate::store::SledStore;
+use crate::verify::Verifier;
 use crate::{docker, proxy, registry};
 
 use super::{Error, logging, orphaned, run_dir, system};
@@ -65,6 +66,8 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
     let metrics = Metrics::new();
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), "agent"]).set(1);
     let ports = ports(&config, &metrics)?;
+    #[cfg(debug_assertions)]
+    let ports = crate::engine::failpoint::around(ports);
     let store = Arc::clone(&ports.store);
     let settings = Settings {
         owner: config.state_dir.display().to_string(),
@@ -121,18 +124,19 @@ fn ports(config: &Config, metrics: &Metrics) -> Result<Ports, Error> {
         .map_err(|error| Error::System { operation: "open the memory".to_owned(), source: Box::new(error) })?;
     let store: Arc<SledStore> = Arc::new(store);
     let registries = config.registries.iter().map(|(name, r)| (name.clone(), registry_config(r))).collect();
-    let registry = registry::Client::new(
+    let registry = Arc::new(registry::Client::new(
         registry::Config { registries, ..registry::Config::default() },
         metrics.clone(),
         store.clone(),
-    );
+    ));
     let docker_config = docker::Config { host: config.docker.host.clone(), cert_path: config.docker.cert_path.clone() };
     let owner = config.state_dir.display().to_string();
     let docker = Docker::new(docker_config, owner)
         .map_err(|error| Error::System { operation: "use the container engine".to_owned(), source: Box::new(error) })?;
     let traffic = proxy::Client::new(run_dir(&config.state_dir));
     Ok(Ports {
-        registry: Arc::new(registry),
+        gatekeeper: Arc::new(Verifier::new(registry.clone(), metrics.clone())),
+        registry,
         engine: Arc::new(docker),
         traffic: Arc::new(traffic),
         store,

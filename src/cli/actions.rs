@@ -1,10 +1,11 @@
-//! `tagboat unquarantine` and `tagboat unpin`.
+//! `tagboat unquarantine`, `tagboat approve` and `tagboat unpin`.
 
 use super::client::Client;
 use super::deploy::by_prefix;
 use super::exit::{Exit, Failure};
-use super::out::{Out, Tone};
-use crate::http::LiftRequest;
+use super::out::{Out, Tone, safe};
+use crate::http::{ApproveRequest, LiftRequest};
+use crate::model::{Approval, Digest};
 
 pub(super) async fn unquarantine(
     client: &Client,
@@ -39,6 +40,33 @@ pub(super) async fn unpin(client: &Client, out: &mut Out, app: &str, json: bool)
         out.line(Tone::Good, &format!("{app} follows its tag again"))?;
     } else {
         out.line(Tone::Plain, &format!("{app} was not pinned"))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Approves of the version that is shown as waiting, and of no other that may come meanwhile.
+pub(super) async fn approve(
+    client: &Client,
+    out: &mut Out,
+    app: &str,
+    (digest, by): (Option<&str>, String),
+    json: bool,
+) -> Result<Exit, Failure> {
+    let status = client.app(app).await?.status;
+    let digest = match digest {
+        Some(whole) if whole.parse::<Digest>().is_ok() => whole.parse().ok(),
+        Some(given) => Some(by_prefix(status.waiting().cloned().into_iter().collect(), given).map_err(Failure::usage)?),
+        None => status.waiting().cloned(),
+    };
+    let answer = client.approve(app, &ApproveRequest { digest, by: Some(by) }).await?;
+    let Approval { digest, by, .. } = &answer.approval;
+    if json {
+        out.json(&answer)?;
+    } else if answer.asked_for {
+        out.line(Tone::Good, &safe(&format!("{app}: {} is approved by {by}", digest.short())))?;
+    } else {
+        let text = format!("{app}: {} is approved, though its policy does not ask for it", digest.short());
+        out.line(Tone::Plain, &text)?;
     }
     Ok(Exit::Done)
 }

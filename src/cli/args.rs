@@ -112,6 +112,17 @@ pub(super) enum Question {
         /// Only this digest; its beginning is enough
         digest: Option<String>,
     },
+    /// Approve of the version that waits, so that it may be deployed
+    Approve {
+        /// The app
+        app: String,
+        /// This version and no other; the beginning of the one that waits is enough
+        #[arg(long)]
+        digest: Option<String>,
+        /// Who approves
+        #[arg(long, value_name = "NAME", env = "USER", default_value = "somebody")]
+        by: String,
+    },
     /// Make, show and try webhook receivers
     #[command(subcommand)]
     Hook(super::hook::HookCommand),

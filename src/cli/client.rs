@@ -15,8 +15,11 @@ use super::args::Place;
 use super::exit::Exit;
 use super::transport::{Reply, Transport};
 use crate::engine::Answer;
+use crate::engine::Approved;
 use crate::http::webhooks::HookView;
-use crate::http::{AppView, DeployBody, LiftRequest, Lifted, Problem, ProblemKind, RollbackRequest, Unpinned};
+use crate::http::{
+    AppView, ApproveRequest, DeployBody, LiftRequest, Lifted, Problem, ProblemKind, RollbackRequest, Unpinned,
+};
 use crate::model::{Decision, Deployment, Event, SwapId, TagReport};
 
 /// No answer of the API is larger; an endless one is cut off.
@@ -115,6 +118,10 @@ impl Client {
 
     pub(super) async fn unpin(&self, app: &str) -> Result<Unpinned, ClientError> {
         self.ask(Method::POST, &format!("/apps/{}/unpin", segment(app)), Some(&())).await
+    }
+
+    pub(super) async fn approve(&self, app: &str, body: &ApproveRequest) -> Result<Approved, ClientError> {
+        self.ask(Method::POST, &format!("/apps/{}/approve", segment(app)), Some(body)).await
     }
 
     pub(super) async fn hooks(&self) -> Result<Vec<HookView>, ClientError> {

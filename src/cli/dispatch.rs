@@ -79,6 +79,9 @@ pub(super) async fn ask(question: Question, client: &Client, out: &mut Out, json
         Question::Unquarantine { app, digest } => {
             actions::unquarantine(client, out, &app, digest.as_deref(), json).await
         }
+        Question::Approve { app, digest, by } => {
+            actions::approve(client, out, &app, (digest.as_deref(), by), json).await
+        }
         Question::Hook(command) => hook::hook(client, out, command, json).await,
         Question::Unpin { app } => actions::unpin(client, out, &app, json).await,
     }

@@ -5,7 +5,7 @@ use super::exit::{Exit, Failure};
 use super::out::{Cell, Out, Row, Table, Tone, safe};
 use super::words::{ago, span, state};
 use crate::http::AppView;
-use crate::model::{AppState, AppStatus, CheckResult, Time};
+use crate::model::{AppState, AppStatus, Approval, CheckResult, Time};
 
 pub(super) async fn status(client: &Client, out: &mut Out, app: Option<&str>, json: bool) -> Result<Exit, Failure> {
     let Some(app) = app else {
@@ -77,8 +77,17 @@ fn remarks(view: &AppView, now: Time) -> Vec<(Tone, String)> {
     } else if let Some(pin) = &app.pin {
         remarks.push((Tone::Quiet, safe(&format!("pinned to {} ({})", pin.digest.short(), pin.reason))));
     }
+    if let Some(approval) = app.approval.as_ref().filter(|approval| waits(app, approval)) {
+        remarks.push((Tone::Quiet, safe(&format!("approved by {} {}", approval.by, ago(now, approval.at)))));
+    }
     remarks.extend(silence(app, now).map(|text| (Tone::Warning, text)));
     remarks
+}
+
+/// The version that was approved of does not serve yet.
+fn waits(app: &AppStatus, approval: &Approval) -> bool {
+    let serves = app.deployed.as_ref().is_some_and(|deployed| deployed.digest == approval.digest);
+    app.waiting() == Some(&approval.digest) && !serves
 }
 
 /// When the registry does not answer, the last time that it did matters.

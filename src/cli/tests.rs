@@ -296,6 +296,8 @@ async fn each_command_prints_for_people_and_for_programs() {
         ("unquarantine blog", "blog: 2 lifted", Exit::Done),
         ("unquarantine blog bbbb --json", "\"lifted\": 2", Exit::Done),
         ("unpin shop", "follows its tag again", Exit::Done),
+        ("approve shop --by ada", "aaaaaaaaaaaa is approved, though its policy does not ask for it", Exit::Done),
+        ("approve blog --digest bbbb --by ada --json", "\"by\": \"ada\"", Exit::Done),
         ("check --dry-run", "shop: would deploy cccccccccccc", Exit::UpdatesAvailable),
     ] {
         let (text, ended) = agent.run(line).await;
@@ -321,6 +323,7 @@ async fn mistakes_end_with_their_code_and_a_way_out() {
         ("rollback shop --to yesterday", Exit::Usage, "no digest that is known"),
         ("unquarantine shop bbbb", Exit::Usage, "no digest that is known"),
         ("history ../x", Exit::Usage, "there is no app"),
+        ("approve shop --digest bbbb", Exit::Usage, "no digest that is known"),
     ] {
         let failure = agent.run(line).await.1.unwrap_err();
         assert_eq!(failure.exit, exit, "{line}: {failure:?}");

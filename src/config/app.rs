@@ -11,6 +11,7 @@ use crate::model::{
 use super::errors::Report;
 use super::file::{AppFile, DefaultsFile, HealthcheckFile, RouteFile, Scalar, SwapFile, Words};
 use super::follow::{advise, follow};
+use super::policy::gates;
 use super::units::{duration, period, restart, size};
 
 /// Takes one app; `None` when something essential is wrong, which the report then says.
@@ -52,6 +53,8 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
             RedeployOn::Platform
         }
     };
+    let zone = file.timezone.as_deref().or(defaults.timezone.as_deref());
+    let gates = gates(file.policy.as_ref(), defaults.policy.as_ref(), zone, &at("policy"), report);
     let container = container(file, defaults, &path, report);
     Some(App {
         name: app_name?,
@@ -69,6 +72,7 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         keep: keep as usize,
         production,
         redeploy_on,
+        gates: gates?,
     })
 }
 

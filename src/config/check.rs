@@ -53,7 +53,7 @@ impl Checker<'_> {
             let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             match (properties.get(key), schema.get("additionalProperties")) {
                 (Some(schema), _) => self.check(schema, value, &below, report),
-                (None, Some(Value::Bool(false))) => report.add(&below, unknown(key, properties.keys())),
+                (None, Some(Value::Bool(false))) => report.add(&below, unknown(&below, key, properties.keys())),
                 (None, Some(schema)) => self.check(schema, value, &below, report),
                 (None, None) => {}
             }
@@ -155,7 +155,26 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> String {
+/// Keys that people look for where signatures are configured, and that would have to mean more than tagboat can do.
+const KEYLESS: [&str; 9] = [
+    "keyless",
+    "identity",
+    "issuer",
+    "subject",
+    "certificate_identity",
+    "certificate_oidc_issuer",
+    "fulcio",
+    "rekor",
+    "trusted_root",
+];
+
+fn unknown<'a>(path: &str, key: &str, known: impl Iterator<Item = &'a String>) -> String {
+    if KEYLESS.contains(&key) && path.contains(".verify") {
+        return format!(
+            "`{key}` belongs to keyless signatures, and keyless signatures can't be verified: tagboat knows no \
+             certificates and no transparency log; sign with a key, and give its public key in `keys`"
+        );
+    }
     let known: Vec<&String> = known.collect();
     let similar = known
         .iter()

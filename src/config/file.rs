@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::follow::FollowFile;
 use super::hooks::HooksFile;
+use super::policy::PolicyFile;
 
 /// tagboat's configuration. Times are written `30s`, `5m`, `1h 30m`; sizes `512MB`, `1GiB`. `${NAME}` is replaced by the
 /// environment variable, `${NAME:-default}` with a default; `$$` is a dollar sign.
@@ -81,6 +82,8 @@ pub(super) struct DefaultsFile {
     pub(super) timezone: Option<String>,
     /// The times of a swap.
     pub(super) swap: Option<SwapFile>,
+    /// What must be true of a version before it is deployed.
+    pub(super) policy: Option<PolicyFile>,
 }
 
 /// The API and the status page.
@@ -224,6 +227,8 @@ pub(super) struct AppFile {
     /// Earlier images that stay on the host for a rollback.
     #[schemars(range(min = 0, max = 100))]
     pub(super) keep: Option<u32>,
+    /// What must be true of a version before it is deployed; what is not said here is as in the defaults.
+    pub(super) policy: Option<PolicyFile>,
 }
 
 /// Which of a listener's requests are an app's.

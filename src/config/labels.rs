@@ -11,6 +11,7 @@ use crate::model::{App, Origin, Strategy, label};
 use super::app::app;
 use super::errors::Report;
 use super::file::AppFile;
+use super::policy::loosened;
 use super::{Adopt, check, schema, tree};
 
 const PREFIX: &str = "tagboat.";
@@ -22,8 +23,8 @@ const FILE_ONLY: [&str; 2] = ["image", "listen"];
 const OTHERS: [&str; 4] = ["enable", "scope", "strategy", "keep_config"];
 
 /// Keys of the file that may be given by label.
-const KEYS: [&str; 10] =
-    ["every", "cron", "timezone", "follow", "production", "port", "keep", "health", "swap", "redeploy_on"];
+const KEYS: [&str; 11] =
+    ["every", "cron", "timezone", "follow", "production", "port", "keep", "health", "swap", "redeploy_on", "policy"];
 
 impl Adopt {
     /// Reads a container's labels; `name` is that of the container that serves.
@@ -76,8 +77,13 @@ impl Adopt {
         } else {
             None
         };
-        let made = read.and_then(|read| app(&app_name, read, &self.defaults, &mut report));
         let place = format!("apps.{app_name}");
+        let own = read.as_ref().and_then(|read| read.policy.as_ref());
+        let defaults = self.defaults.policy.clone().unwrap_or_default();
+        for (key, message) in own.map(|own| loosened(own, &defaults)).unwrap_or_default() {
+            report.add(&format!("{place}.{key}"), message);
+        }
+        let made = read.and_then(|read| app(&app_name, read, &self.defaults, &mut report));
         for problem in report.problems {
             let key = problem.path.strip_prefix(&place).unwrap_or(&problem.path).trim_start_matches('.');
             let at = match key {
@@ -226,6 +232,40 @@ mod tests {
         ] {
             let problems = read(labels, more).unwrap_err();
             assert!(problems.iter().any(|problem| problem.contains(wanted)), "{label}: {problems:#?}");
+        }
+    }
+
+    #[test]
+    fn an_image_can_ask_for_more_than_the_defaults_and_never_for_less() {
+        let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/cosign/p256.pub");
+        let strict = format!(
+            "defaults: {{policy: {{soak: 10m, approve: true, window: '09:00-17:00', verify: {{cosign: [{key}]}}}}}}"
+        );
+        let adopt = |file: &str, labels: Value| {
+            let config = Config::parse(file, "tagboat.yaml", &|_| None).unwrap();
+            config.adopt.read(&json!({"Id": "abc", "Config": {"Image": "acme/shop:1.2", "Labels": labels}}), "shop")
+        };
+        let app = adopt(
+            "",
+            json!({"tagboat.policy.soak": "10m", "tagboat.policy.window": "Mon-Fri 09:00-17:00",
+            "tagboat.policy.approve": "true", "tagboat.policy.verify.cosign.keys": format!("[{key}]")}),
+        );
+        let gates = app.unwrap().gates;
+        assert_eq!((gates.soak, gates.approve, gates.windows.len()), (Duration::from_secs(600), true, 1));
+        assert_eq!(gates.signatures.unwrap().keys.len(), 1);
+        assert_eq!(adopt(&strict, json!({"tagboat.policy.soak": "1h"})).unwrap().gates.soak, Duration::from_secs(3600));
+        for (label, value) in [
+            ("tagboat.policy.soak", "1m"),
+            ("tagboat.policy.approve", "false"),
+            ("tagboat.policy.window", "always"),
+            ("tagboat.policy.verify", "none"),
+            ("tagboat.policy.scan", "none"),
+            ("tagboat.policy.scan.exec.command", "[sh]"),
+            ("tagboat.policy.soak", "soon"),
+        ] {
+            let problems = adopt(&strict, json!({label: value})).unwrap_err();
+            let named = label.trim_end_matches(".exec.command");
+            assert!(problems.iter().any(|problem| problem.contains(named)), "{label}: {problems:#?}");
         }
     }
 

@@ -11,6 +11,7 @@ mod file;
 mod follow;
 mod hooks;
 mod labels;
+mod policy;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -93,13 +93,19 @@ impl<'a> Roles<'a> {
     fn without_name(&self) -> Decision {
         let succeeds = |c: &&Container| self.previous.iter().any(|p| c.owned.replaces.as_ref() == Some(&p.id));
         if let Some(candidate) = self.candidates.iter().rev().find(|c| succeeds(c)) {
-            let mut steps = vec![Step::Take { old: None }, Step::Arm];
+            // It ran when it was let in; a restart of the host in between leaves it stopped, for want of its policy.
+            let mut steps = vec![Step::Take { old: None }, Step::Start, Step::Arm];
             steps.extend(Self::removal(&self.previous));
             return act(self.plan(PlanReason::FinishedSwap, candidate, steps));
         }
         if let Some(previous) = self.previous.last() {
             let restore = Step::Restore { container: previous.id.clone(), restart: self.parked_policy(previous) };
             return act(self.plan(PlanReason::ServingLost, previous, vec![Step::Take { old: None }, restore]));
+        }
+        // What it was to replace is gone: a person removed it, or it had been started with `--rm`. It is all that is left.
+        if let Some(candidate) = self.candidates.iter().rev().find(|c| c.is_running()) {
+            let steps = vec![Step::Gate, Step::Take { old: None }, Step::Arm];
+            return act(self.plan(PlanReason::ResumedCandidate, candidate, steps));
         }
         let message = "there is no container of its name any more".to_owned();
         Decision::Hold(Hold::NotSwappable { message })
@@ -108,7 +114,7 @@ impl<'a> Roles<'a> {
     /// Somebody has the name: first what is left over, then what is new.
     fn beside(&self, serving: &'a Container) -> Decision {
         if !self.previous.is_empty() {
-            let mut steps = vec![Step::Arm];
+            let mut steps = vec![Step::Start, Step::Arm];
             steps.extend(Self::removal(&self.previous));
             return act(self.plan(PlanReason::FinishedSwap, serving, steps));
         }
@@ -117,6 +123,11 @@ impl<'a> Roles<'a> {
         }
         if let Some(plan) = self.clear(serving) {
             return act(plan);
+        }
+        if let Some(parked) = self.seen.parked.filter(|parked| parked.container == serving.id) {
+            // Somebody has removed the candidate that it made room for.
+            let restore = Step::Restore { container: serving.id.clone(), restart: Some(parked.restart.clone()) };
+            return act(self.plan(PlanReason::ServingLost, serving, vec![restore]));
         }
         if !matches!(serving.state, ContainerState::Running | ContainerState::Restarting) {
             let state = serving.state.label();
@@ -160,7 +171,10 @@ impl<'a> Roles<'a> {
         let ids: Vec<ContainerId> = gone.iter().map(|c| c.id.clone()).collect();
         let mut steps = vec![Step::Stop { containers: ids.clone() }];
         if self.candidates.iter().any(|c| c.owned.replaces.as_ref() == Some(&serving.id)) {
-            steps.push(Step::Restore { container: serving.id.clone(), restart: self.parked_policy(serving) });
+            let restore = Step::Restore { container: serving.id.clone(), restart: self.parked_policy(serving) };
+            // Those that can run side by side take over from each other without a gap.
+            let at = if self.seen.app.strategy == Strategy::Overlap { 0 } else { steps.len() };
+            steps.insert(at, restore);
         }
         steps.push(Step::Retire { containers: ids });
         Some(self.plan(PlanReason::ClearedLeftovers, serving, steps))
@@ -168,14 +182,16 @@ impl<'a> Roles<'a> {
 
     fn compare(&self, serving: &Container) -> Decision {
         let Some(digest) = &self.seen.wanted.digest else { return Decision::Hold(self.seen.registry_unknown()) };
-        let reason = if *digest != serving.owned.digest {
+        let is_new = *digest != serving.owned.digest;
+        let reason = if is_new {
             if self.seen.wanted.pinned.is_some() { PlanReason::Pinned } else { PlanReason::TagMoved }
         } else if self.seen.forced {
             PlanReason::Forced
         } else {
             return self.seen.settled();
         };
-        match self.seen.obstacle(digest) {
+        let objection = if is_new { self.seen.forbids(digest) } else { self.seen.obstacle(digest) };
+        match objection {
             Some(hold) => Decision::Hold(hold),
             None => act(self.deploy(digest, reason, serving)),
         }
@@ -225,17 +241,21 @@ impl<'a> Roles<'a> {
         steps
     }
 
-    /// The restart policy that a parked container had.
+    /// The restart policy that a parked container had: as its latest successor was told.
     fn parked_policy(&self, parked: &Container) -> Option<String> {
-        let mut successors = self.candidates.iter().chain(&self.failed).chain(self.serving.iter()).rev();
-        successors.find(|c| c.owned.replaces.as_ref() == Some(&parked.id))?.owned.restart.clone()
+        let mut successors = self.serving.iter().chain(&self.failed).chain(&self.candidates).rev();
+        let told = successors.find(|c| c.owned.replaces.as_ref() == Some(&parked.id));
+        let remembered = self.seen.parked.filter(|known| known.container == parked.id);
+        told.and_then(|c| c.owned.restart.clone()).or_else(|| Some(remembered?.restart.clone()))
     }
 
     /// A plan about a container that exists.
     fn plan(&self, reason: PlanReason, subject: &Container, steps: Vec<Step>) -> Plan {
         let other = self.serving.filter(|serving| serving.id != subject.id);
+        // One that a person made comes from no swap.
+        let own = Some(&subject.owned.swap).filter(|swap| !swap.0.is_empty());
         Plan {
-            swap: subject.owned.swap.clone(),
+            swap: own.unwrap_or(self.seen.swap).clone(),
             reason,
             strategy: self.seen.app.strategy,
             digest: subject.owned.digest.clone(),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{App, ContainerSpec, Follow, Origin, Probe, RedeployOn, Route, Schedule, Strategy, SwapTiming};
+use crate::model::{
+    App, ContainerSpec, Follow, Gates, Origin, Probe, RedeployOn, Route, Schedule, Strategy, SwapTiming,
+};
 
 /// An app with nothing special about it.
 pub fn app(name: &str) -> App {
@@ -32,5 +34,6 @@ pub fn app(name: &str) -> App {
         keep: 3,
         production: false,
         redeploy_on: RedeployOn::Platform,
+        gates: Gates::default(),
     }
 }

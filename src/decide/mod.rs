@@ -4,6 +4,7 @@
 //! argument and so is every random number. `tests/it/layers.rs` fails when that changes. All behaviour that can
 //! be a function of values belongs here, so that it is tested by values.
 
+pub mod admission;
 pub mod backoff;
 pub mod by_name;
 pub mod compare;
@@ -20,3 +21,4 @@ pub mod retention;
 pub mod schedule;
 pub mod strategy;
 pub mod undo;
+pub mod window;

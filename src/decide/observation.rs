@@ -1,6 +1,11 @@
 //! What a decision about one app depends on, and what forbids one whatever the strategy.
 
-use crate::model::{App, AppEntry, Attempts, Container, Decision, Digest, Hold, Quarantine, SwapId, Tag, Time};
+use serde::{Deserialize, Serialize};
+
+use super::admission::{Admission, hold};
+use crate::model::{
+    App, AppEntry, Attempts, Container, ContainerId, Decision, Digest, Hold, Quarantine, SwapId, Tag, Time,
+};
 
 /// What should serve.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,6 +22,16 @@ pub struct Wanted {
     pub not_ready: Option<String>,
     /// Set when a person pinned the digest: why, and what the tag points to if that is something else.
     pub pinned: Option<(String, Option<Digest>)>,
+}
+
+/// A container that was stopped to make room. The label of the one that it made room for says the same; this is for the
+/// case that somebody removes that one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parked {
+    /// It.
+    pub container: ContainerId,
+    /// Its `HostConfig.RestartPolicy` before, as JSON.
+    pub restart: String,
 }
 
 /// Everything that a decision about one app depends on.
@@ -36,6 +51,10 @@ pub struct Observation<'a> {
     pub quarantine: &'a [Quarantine],
     /// Failed attempts that were not the image's fault.
     pub attempts: Option<&'a Attempts>,
+    /// The container that an earlier run stopped to make room and did not put back, as far as that is remembered.
+    pub parked: Option<&'a Parked>,
+    /// What the gates need to know about what is wanted.
+    pub admission: &'a Admission,
     /// A person asked for a deployment although nothing may have changed.
     pub forced: bool,
     /// The time.
@@ -79,6 +98,20 @@ impl Observation<'_> {
             return Some(Hold::Quarantined { digest: digest.clone(), failure: entry.failure.clone() });
         }
         self.backing_off(digest)
+    }
+
+    /// What forbids making a version serve that does not: what `obstacle` says, and the app's gates. A gate does not
+    /// stand in the way of a person who goes back to what has served.
+    pub(super) fn forbids(&self, digest: &Digest) -> Option<Hold> {
+        self.obstacle(digest).or_else(|| {
+            let back = self.wanted.pinned.is_some() && self.has_served(digest);
+            if back { None } else { hold(&self.app.gates, digest, self.admission, self.forced, self.now) }
+        })
+    }
+
+    /// It has been let through before.
+    pub(super) fn has_served(&self, digest: &Digest) -> bool {
+        self.admission.served.contains(digest)
     }
 
     pub(super) fn backing_off(&self, digest: &Digest) -> Option<Hold> {

@@ -11,7 +11,7 @@ use crate::model::{
 };
 
 use super::by_name;
-pub use super::observation::{Observation, Wanted};
+pub use super::observation::{Observation, Parked, Wanted};
 
 /// The name under which a failed candidate is kept for inspection: `shop.failed-7`. The name is the record that
 /// it failed, so that the verdict survives the loss of everything else.
@@ -59,10 +59,15 @@ impl<'a> View<'a> {
 
     /// Something serves, or is at least in the table.
     fn beside(&self, serving: &Container) -> Decision {
+        let unfinished = self.finish(serving);
         if !alive(serving) {
-            return self.serving_stopped(serving);
+            // With the version before it still warm the bake fails at once, and the traffic goes back.
+            return match unfinished.filter(|plan| plan.fallback.is_some()) {
+                Some(plan) => act(plan),
+                None => self.serving_stopped(serving),
+            };
         }
-        if let Some(plan) = self.finish(serving) {
+        if let Some(plan) = unfinished {
             return act(plan);
         }
         if let Some(plan) = self.clear(Some(serving)) {
@@ -78,7 +83,7 @@ impl<'a> View<'a> {
     fn serving_stopped(&self, serving: &Container) -> Decision {
         if let Some(digest) = self.seen.wanted.digest.as_ref()
             && *digest != serving.owned.digest
-            && self.seen.obstacle(digest).is_none()
+            && self.seen.forbids(digest).is_none()
         {
             return act(self.deploy(digest, PlanReason::TagMoved, Some(serving)));
         }
@@ -109,12 +114,21 @@ impl<'a> View<'a> {
             return act(self.resume(candidate, None));
         }
         let Some(digest) = &self.seen.wanted.digest else { return Decision::Hold(self.seen.registry_unknown()) };
-        if let Some(hold) = self.seen.obstacle(digest) {
-            return Decision::Hold(hold);
-        }
         let lost = self.seen.entry.is_some_and(|entry| !entry.active.is_empty());
         let reason = if lost { PlanReason::ServingLost } else { PlanReason::FirstDeployment };
-        act(self.deploy(digest, reason, None))
+        // What is lost is made anew, whatever the gates say of it by now.
+        let recovers = lost && self.seen.has_served(digest);
+        match if recovers { self.seen.obstacle(digest) } else { self.seen.forbids(digest) } {
+            None => act(self.deploy(digest, reason, None)),
+            Some(hold) => self.again(lost, digest).unwrap_or(Decision::Hold(hold)),
+        }
+    }
+
+    /// What is wanted waits at a gate, and what served is lost: that comes back meanwhile.
+    fn again(&self, lost: bool, wanted: &Digest) -> Option<Decision> {
+        let last = self.seen.admission.served.first().filter(|last| lost && *last != wanted)?;
+        let gated = self.seen.obstacle(wanted).is_none() && self.seen.obstacle(last).is_none();
+        gated.then(|| act(Plan { tag: None, ..self.deploy(last, PlanReason::ServingLost, None) }))
     }
 
     /// Older containers beside the one that serves: a swap was committed and not finished.
@@ -130,7 +144,7 @@ impl<'a> View<'a> {
         let fallback = old
             .iter()
             .find(|c| c.is_running() && entry.previous.iter().any(|target| target.container == c.id))
-            .filter(|_| self.seen.now < baked);
+            .filter(|c| self.seen.now < baked || !self.baked(c));
         let mut steps = Vec::new();
         if fallback.is_some() {
             // A crash took part of the window: what is left of it counts, but at least half, so that the new
@@ -145,6 +159,12 @@ impl<'a> View<'a> {
         Some(plan)
     }
 
+    /// True when the bake has passed for certain, however long ago it should have ended: what served before loses its
+    /// restart policy only then.
+    fn baked(&self, old: &Container) -> bool {
+        self.seen.app.container.restart.label() != "no" && old.restart_policy == "no"
+    }
+
     /// Candidates that will not be carried on, and all failed ones but the last.
     fn clear(&self, serving: Option<&Container>) -> Option<Plan> {
         let keep = self.resumable(serving).map(|c| &c.id);
@@ -156,7 +176,14 @@ impl<'a> View<'a> {
         if ids.is_empty() {
             return None;
         }
-        let steps = vec![Step::Stop { containers: ids.clone() }, Step::Retire { containers: ids }];
+        // One that the traffic was moved away from again may still be answering.
+        let answered = |id: &&ContainerId| {
+            self.seen.entry.is_some_and(|entry| entry.previous.iter().any(|target| target.container == **id))
+        };
+        let draining: Vec<ContainerId> = ids.iter().filter(answered).cloned().collect();
+        let mut steps = vec![Step::Drain { containers: draining.clone() }];
+        steps.retain(|_| !draining.is_empty());
+        steps.extend([Step::Stop { containers: ids.clone() }, Step::Retire { containers: ids }]);
         Some(self.plan(PlanReason::ClearedLeftovers, subject, serving, steps))
     }
 
@@ -173,6 +200,10 @@ impl<'a> View<'a> {
 
     fn resume(&self, candidate: &Container, serving: Option<&Container>) -> Plan {
         let mut steps = vec![Step::Compare, Step::Start, Step::Gate, Step::Arm, Step::Switch { expect: self.revision }];
+        // It was compared before it was started, and may have been armed since: its policy is no difference then.
+        if candidate.state == ContainerState::Running {
+            steps.retain(|step| *step != Step::Compare);
+        }
         if let Some(serving) = serving {
             steps.push(Step::Bake { until: None });
             steps.extend(Self::retirement(vec![serving.id.clone()]));
@@ -183,7 +214,8 @@ impl<'a> View<'a> {
     /// Nothing is left over: is what serves what is wanted?
     fn compare(&self, serving: &Container) -> Decision {
         let Some(digest) = &self.seen.wanted.digest else { return Decision::Hold(self.seen.registry_unknown()) };
-        let reason = if *digest != serving.owned.digest {
+        let is_new = *digest != serving.owned.digest;
+        let reason = if is_new {
             if self.seen.wanted.pinned.is_some() { PlanReason::Pinned } else { PlanReason::TagMoved }
         } else if serving.owned.spec != self.seen.spec {
             PlanReason::ConfigurationChanged
@@ -192,7 +224,8 @@ impl<'a> View<'a> {
         } else {
             return self.seen.settled();
         };
-        match self.seen.obstacle(digest) {
+        let objection = if is_new { self.seen.forbids(digest) } else { self.seen.obstacle(digest) };
+        match objection {
             Some(hold) => Decision::Hold(hold),
             None => act(self.deploy(digest, reason, Some(serving))),
         }

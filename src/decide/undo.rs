@@ -21,6 +21,8 @@ pub fn undo(plan: &Plan, stage: Stage) -> Undo {
         // These concern containers that were in service: they are never abandoned.
         PlanReason::RouteRestored | PlanReason::ClearedLeftovers => return Undo::Leave,
         PlanReason::ServingLost if plan.candidate.is_some() => return Undo::Leave,
+        // By name, what is finished has taken over already.
+        PlanReason::FinishedSwap if plan.strategy != Strategy::Proxy => return Undo::Leave,
         _ => {}
     }
     if plan.strategy != Strategy::Proxy {

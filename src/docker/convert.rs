@@ -15,7 +15,7 @@ use crate::model::{
 const OUTPUT: usize = 4096;
 
 /// A container that carries our labels, or that a person has labelled, from its inspect document. The error says what is wrong with it.
-pub(super) fn container(doc: &Value) -> Result<Container, String> {
+pub(crate) fn container(doc: &Value) -> Result<Container, String> {
     let text = |pointer: &str| doc.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let id = text("/Id").to_owned();
     if id.is_empty() {
@@ -78,7 +78,7 @@ fn made_by_a_person(name: &str, image_id: &str) -> Result<Owned, String> {
 
 /// The digest by which an image was pulled under the name that a container was made with; `None` when it was not
 /// pulled under that name.
-pub(super) fn digest_of(image: &ImageDetails, written: &str) -> Option<Digest> {
+pub(crate) fn digest_of(image: &ImageDetails, written: &str) -> Option<Digest> {
     let wanted: ImageRef = written.parse().ok()?;
     let names = image.repo_digests.iter().filter_map(|name| name.parse::<ImageRef>().ok());
     names.filter(|name| name.repository == wanted.repository).find_map(|name| match name.version {
@@ -132,7 +132,7 @@ fn time(text: &str) -> Option<Time> {
 }
 
 /// An image, from its inspect document.
-pub(super) fn image(doc: Value) -> ImageDetails {
+pub(crate) fn image(doc: Value) -> ImageDetails {
     let text = |key: &str| doc.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let list = |key: &str| -> Vec<String> {
         let list = doc.get(key).and_then(Value::as_array);

@@ -13,6 +13,8 @@ mod streams;
 use std::path::PathBuf;
 use std::time::Duration;
 
+#[cfg(test)]
+pub(crate) use convert::{container as understood, digest_of, image as image_of};
 pub use engine::Docker;
 
 /// Where the daemon is.

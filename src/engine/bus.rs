@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 use tracing::{debug, error, info, warn};
 
 use crate::metrics::Metrics;
-use crate::model::{AppName, Event, EventKind, Stage, Strategy, Time};
+use crate::model::{AppName, Event, EventKind, Gate, Hold, Stage, Strategy, Time};
 
 /// Publishes events.
 #[derive(Clone)]
@@ -20,11 +20,16 @@ impl Bus {
     /// Logs, counts and sends.
     pub(super) fn publish(&self, at: Time, app: &AppName, kind: EventKind) {
         let event = Event { at, app: app.clone(), kind };
-        log(&event);
         count(&self.metrics, &event);
-        // Nobody listening is fine.
-        let _ = self.events.send(Arc::new(event));
+        announce(&self.events, event);
     }
+}
+
+/// Logs and sends.
+pub(super) fn announce(events: &broadcast::Sender<Arc<Event>>, event: Event) {
+    log(&event);
+    // Nobody listening is fine.
+    let _ = events.send(Arc::new(event));
 }
 
 fn seconds(millis: u64) -> f64 {
@@ -92,6 +97,10 @@ fn log(event: &Event) {
             },
             failure.message
         ),
+        EventKind::Held { hold: hold @ Hold::Gated { gate, .. } } if gate.is_alarming() => {
+            error!(app, hold = hold.label(), "not deployed: {}", explain(hold));
+        }
+        EventKind::Approved { digest, by } => info!(app, digest = digest.short(), by, "approved"),
         EventKind::Held { hold } => warn!(app, hold = hold.label(), "not deployed: {}", explain(hold)),
         EventKind::ServingLost { container } => {
             error!(app, container = container.short(), "the container that served is gone");
@@ -123,8 +132,7 @@ fn describe(stage: Stage, note: &str) -> String {
 }
 
 /// A hold in words, with what can be done.
-pub fn explain(hold: &crate::model::Hold) -> String {
-    use crate::model::Hold;
+pub fn explain(hold: &Hold) -> String {
     match hold {
         Hold::RegistryUnknown { message } => format!("it could not be found out what the tag points to: {message}"),
         Hold::NothingMatches { message } | Hold::NotReady { message } => message.clone(),
@@ -149,6 +157,14 @@ pub fn explain(hold: &crate::model::Hold) -> String {
             failure.message,
             until.format("%H:%M:%S UTC")
         ),
+        Hold::Gated { gate, message, until, .. } => {
+            let then = match gate {
+                Gate::Soak | Gate::Window => "it is deployed after",
+                _ => "looked at again at",
+            };
+            let until = until.map(|until| format!("; {then} {}", until.format("%Y-%m-%d %H:%M:%S UTC")));
+            format!("{message}{}", until.unwrap_or_default())
+        }
         Hold::NotSwappable { message } => message.clone(),
     }
 }

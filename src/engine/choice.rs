@@ -1,6 +1,6 @@
 //! The tag that an app's policy picks: lists the tags, has `decide` choose, remembers what won.
 
-use chrono::Utc;
+use crate::engine::clock::Utc;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::policy::Policy;

@@ -1,8 +1,9 @@
 //! An app's condition as status and gauges show it, made from what was seen and decided.
 
 use crate::metrics::Metrics;
-use crate::model::{App, AppName, AppState, AppStatus, Deployed, Digest, Follow, Hold, ImageRef, Origin, Route, Tag};
+use crate::model::{App, AppName, AppState, AppStatus, Deployed, Digest, Follow, Gate, Hold, ImageRef, Route, Tag};
 
+use super::gatekeeping::approval;
 use super::handle::Answer;
 use super::looking::Seeing;
 use super::observer::TagView;
@@ -17,6 +18,7 @@ const STATES: [AppState; 6] =
 pub(super) struct Condition {
     told: Option<Hold>,
     digest: Option<Digest>,
+    hold: Option<&'static str>,
 }
 
 /// What is watched, as a person writes it.
@@ -56,6 +58,7 @@ fn blank(app: AppName, image: String, routes: Vec<Route>) -> AppStatus {
         next_check: None,
         pin: None,
         quarantined: Vec::new(),
+        approval: None,
     }
 }
 
@@ -107,6 +110,7 @@ impl Condition {
             status.newest_seen = tag.first_seen;
             status.hold = hold.cloned();
             status.deploying = None;
+            status.approval = approval(&parts.app, &*parts.ports.store).filter(|_| parts.app.gates.approve);
             status.state = state(status.deployed.as_ref(), hold);
         });
         let status = parts.status.borrow();
@@ -120,6 +124,16 @@ impl Condition {
             let is = i64::from(state == status.state);
             metrics.app_state.with_label_values(&[name, state.label()]).set(is);
         }
+        let hold = status.hold.as_ref().map(Hold::label);
+        if let Some(past) = self.hold.filter(|past| Some(*past) != hold) {
+            metrics.held.with_label_values(&[name, past]).set(0);
+        }
+        if let Some(hold) = hold {
+            metrics.held.with_label_values(&[name, hold]).set(1);
+        }
+        self.hold = hold;
+        let until = status.hold.as_ref().and_then(Hold::until).map_or(0, |until| until.timestamp());
+        metrics.held_until_timestamp_seconds.with_label_values(&[name]).set(until);
         let serving = status.deployed.as_ref().map(|deployed| &deployed.digest);
         let available = status.newest.is_some() && status.newest.as_ref() != serving;
         metrics.update_available.with_label_values(&[name]).set(i64::from(available));
@@ -147,22 +161,20 @@ fn subject(hold: &Hold) -> String {
         | Hold::EngineUnknown { message }
         | Hold::TrafficUnknown { message } => message.clone(),
         Hold::Quarantined { digest, .. } | Hold::BackingOff { digest, .. } => digest.to_string(),
+        Hold::Gated { digest, gate: Gate::SignatureInvalid | Gate::ScanDenied, message, .. } => {
+            format!("{digest} {message}")
+        }
+        Hold::Gated { digest, .. } => digest.to_string(),
         Hold::Pinned { newer, .. } => newer.to_string(),
         Hold::NotSwappable { message } => message.clone(),
     }
 }
 
 fn deployed(app: &App, seeing: &Seeing) -> Option<Deployed> {
-    let (container, since) = match &app.origin {
-        Origin::Declared => {
-            let entry = seeing.entry.as_ref()?;
-            let target = entry.active.first()?;
-            (seeing.containers.iter().find(|c| c.id == target.container)?, entry.since)
-        }
-        Origin::Adopted { container: name } => {
-            let container = seeing.containers.iter().find(|c| c.name == *name)?;
-            (container, container.started.unwrap_or(container.created))
-        }
+    let container = seeing.serving(app)?;
+    let since = match &seeing.entry {
+        Some(entry) => entry.since,
+        None => container.started.unwrap_or(container.created),
     };
     let state = match container.health {
         Some(crate::model::Health::Unhealthy) if container.is_running() => "unhealthy",

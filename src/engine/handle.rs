@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use crate::engine::clock::Utc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 use crate::decide::policy::is_artifact;
 use crate::model::{
-    App, AppName, AppStatus, Decision, Deployment, Digest, Event, Follow, Hold, RegistryStatus, Repository, SeenSource,
-    SwapId, Tag, TagReport, TrafficStats, Version,
+    App, AppName, AppStatus, Approval, Decision, Deployment, Digest, Event, EventKind, Follow, Hold, RegistryStatus,
+    Repository, SeenSource, SwapId, Tag, TagReport, TrafficStats, Version,
 };
 use crate::ports::{Registry, Store, StoreError, Traffic, TrafficError};
+
+use super::bus::announce;
+use super::gatekeeping;
 
 /// A caller waits so long for an app that is busy with a swap before it is told that the request is queued.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -76,6 +80,16 @@ pub enum Answer {
     },
     /// The app is busy with a swap; the request is next.
     Queued,
+}
+
+/// An approval that was taken down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approved {
+    /// It.
+    #[serde(flatten)]
+    pub approval: Approval,
+    /// The app's policy asks for one; otherwise nothing waited for it.
+    pub asked_for: bool,
 }
 
 /// A request that can't be fulfilled.
@@ -264,6 +278,22 @@ impl Handle {
         let lifted = self.shared.store.lift_quarantine(&name, digest)?;
         self.check(app)?;
         Ok(lifted)
+    }
+
+    /// A person approves of a version, or of the one that waits: it may be deployed as far as they are concerned.
+    pub fn approve(&self, app: &str, digest: Option<&Digest>, by: &str) -> Result<Approved, RequestError> {
+        let (app, waiting, nudge) = self.with_slot(app, |slot| {
+            let waiting = slot.status.borrow().waiting().cloned();
+            (slot.app.clone(), waiting, slot.nudge.clone())
+        })?;
+        let unknown = || RequestError::Unresolved { message: "it is not known yet what its tag points to".to_owned() };
+        let digest = digest.cloned().or(waiting).ok_or_else(unknown)?;
+        let approval = Approval { digest: digest.clone(), by: by.to_owned(), at: Utc::now() };
+        gatekeeping::approve(&app, &*self.shared.store, &approval)?;
+        let kind = EventKind::Approved { digest, by: by.to_owned() };
+        announce(&self.shared.events, Event { at: approval.at, app: app.name.clone(), kind });
+        nudge.notify_one();
+        Ok(Approved { approval, asked_for: app.gates.approve })
     }
 
     /// The newest entries of an app's history.

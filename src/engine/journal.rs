@@ -1,9 +1,9 @@
 //! The history entry of the swap under way. It is memory, not truth: a store that fails is warned about once a
 //! swap and never fails the swap.
 
-use chrono::Utc;
+use crate::engine::clock::Utc;
 
-use crate::model::{AppName, Deployment, DeploymentResult, Plan, SeenSource, Stage, StepRecord};
+use crate::model::{AppName, Deployment, DeploymentResult, Plan, Quarantine, SeenSource, Stage, StepRecord, SwapId};
 use crate::ports::Store;
 
 /// Writes one deployment as it goes.
@@ -81,6 +81,30 @@ impl<'a> Journal<'a> {
             self.complained = true;
             let error = &error as &dyn std::error::Error;
             tracing::warn!(app = self.app.as_str(), error, "the history of this swap is incomplete: {error}");
+        }
+    }
+}
+
+/// Entries that are looked through for one that an earlier run left open; it leaves one.
+const RECENT: usize = 20;
+
+/// Closes the entries that an earlier run left open and that nothing will carry on: the agent was killed between the
+/// last effect of a swap and its record, or the swap was overtaken. `serving` is the swap that made what serves.
+pub(super) fn conclude(store: &dyn Store, app: &AppName, serving: Option<&SwapId>, quarantine: &[Quarantine]) {
+    for mut entry in store.deployments(app, RECENT).unwrap_or_default() {
+        if entry.result != DeploymentResult::Running {
+            continue;
+        }
+        let failed = quarantine.iter().find(|known| known.swap.as_ref() == Some(&entry.id));
+        entry.result = match failed {
+            Some(known) => DeploymentResult::Failed { failure: known.failure.clone() },
+            None if serving == Some(&entry.id) => DeploymentResult::Succeeded,
+            None => DeploymentResult::Superseded,
+        };
+        entry.finished = Some(Utc::now());
+        if let Err(error) = store.put_deployment(app, &entry) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(app = app.as_str(), error, "the history of an earlier swap is incomplete: {error}");
         }
     }
 }

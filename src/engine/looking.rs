@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::decide::reconcile::{Observation, Wanted};
+use crate::decide::admission::Admission;
+use crate::decide::reconcile::{Observation, Parked, Wanted};
 use crate::model::{
     App, AppEntry, Attempts, Container, Digest, Follow, Hold, Origin, Pin, Quarantine, RedeployOn, SwapId, Time,
 };
@@ -10,6 +11,7 @@ use crate::ports::EngineError;
 
 use super::Ports;
 use super::observer::{TagView, chain};
+use super::parking;
 use super::sameness::{Meaning, meaning, same_image};
 
 /// An image that could not be read is tried again after so long, unless the registry says how long.
@@ -24,6 +26,7 @@ pub(super) struct Seeing {
     pub(super) quarantine: Vec<Quarantine>,
     pub(super) attempts: Option<Attempts>,
     pub(super) pin: Option<Pin>,
+    pub(super) parked: Option<Parked>,
     /// The tag points to another index around the image that serves.
     pub(super) only_index_moved: bool,
     /// What the image is could not be read: worth another try after so long.
@@ -31,12 +34,17 @@ pub(super) struct Seeing {
 }
 
 impl Seeing {
+    /// The container that serves: by the proxy's table, or by its name.
+    pub(super) fn serving(&self, app: &App) -> Option<&Container> {
+        serving(app, self.entry.as_ref(), &self.containers)
+    }
+
     /// As `decide` takes it.
     pub(super) fn observation<'a>(
         &'a self,
         app: &'a App,
         spec: &'a str,
-        forced: bool,
+        (admission, forced): (&'a Admission, bool),
         now: Time,
         swap: &'a SwapId,
     ) -> Observation<'a> {
@@ -48,6 +56,8 @@ impl Seeing {
             entry: self.entry.as_ref(),
             quarantine: &self.quarantine,
             attempts: self.attempts.as_ref(),
+            parked: self.parked.as_ref(),
+            admission,
             forced,
             now,
             swap,
@@ -95,6 +105,7 @@ pub(super) async fn look(app: &App, ports: &Ports, tag: &TagView, forced: bool) 
         entry,
         quarantine,
         attempts: remembered(app, ports.store.attempts(&app.name)).flatten(),
+        parked: parking::remembered(app, &*ports.store),
         pin,
         only_index_moved,
         unread,

@@ -13,22 +13,29 @@ mod adoption;
 mod bus;
 mod checks;
 mod choice;
+mod clock;
 mod condition;
 #[cfg(test)]
 pub(crate) mod detached;
 mod executor;
+#[cfg(debug_assertions)]
+pub mod failpoint;
 mod fleet;
+mod gatekeeping;
 mod handle;
 mod hinter;
 mod journal;
 mod looking;
 mod lookout;
 mod observer;
+mod parking;
 mod reconciler;
 mod requests;
 mod sameness;
 #[cfg(test)]
 mod simulated;
+#[cfg(test)]
+mod simulation;
 mod ties;
 mod timing;
 
@@ -42,7 +49,7 @@ use crate::ports;
 pub use adoption::{Adoption, Found, Reader};
 pub use bus::explain;
 pub use fleet::Fleet;
-pub use handle::{Answer, DeployRequest, Handle, Hint, RequestError, RollbackTo};
+pub use handle::{Answer, Approved, DeployRequest, Handle, Hint, RequestError, RollbackTo};
 pub use hinter::Hinter;
 
 /// What the engine acts through.
@@ -56,6 +63,8 @@ pub struct Ports {
     pub traffic: Arc<dyn ports::Traffic>,
     /// Memory.
     pub store: Arc<dyn ports::Store>,
+    /// Signatures and scans.
+    pub gatekeeper: Arc<dyn ports::Gatekeeper>,
     /// Counts.
     pub metrics: Metrics,
 }

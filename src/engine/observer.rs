@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use crate::engine::clock::Utc;
 
 use crate::model::{
     App, CachedTags, CheckResult, Digest, EventKind, Follow, Hold, Schedule, Seen, SeenSource, Tag, Time,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use crate::engine::clock::Utc;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,9 @@ use super::checks::Checks;
 use super::choice;
 use super::condition::{Condition, describe};
 use super::executor::{Ended, Executor};
+use super::gatekeeping::Gatekeeping;
 use super::handle::{Activation, Answer, Command, Hint, RequestError};
+use super::journal;
 use super::looking::{Seeing, look};
 use super::observer::{TagView, chain};
 use super::ties::tie_up;
@@ -73,12 +75,15 @@ pub(super) struct Parts {
 pub(super) struct Reconciler {
     pub(super) parts: Parts,
     pub(super) tag: TagView,
+    pub(super) gatekeeping: Gatekeeping,
     condition: Condition,
     pub(super) next_poll: Instant,
     again: VecDeque<Instant>,
     expected: Option<Hint>,
     pub(super) retry: Option<Instant>,
     failures: u32,
+    /// What an earlier run left open in the history is closed.
+    concluded: bool,
     /// Looks at the registry in a row that got no answer.
     pub(super) unanswered: u32,
     /// It has yet to fall out of step with those that started with it.
@@ -94,12 +99,14 @@ enum Wake {
     Poll,
     Again,
     Retry,
+    Checked,
 }
 
 impl Reconciler {
     pub(super) fn new(parts: Parts) -> Self {
         let tag = TagView::remembered(&parts.app, &parts.ports);
         Self {
+            gatekeeping: Gatekeeping::default(),
             condition: Condition::default(),
             tag,
             next_poll: Instant::now(),
@@ -107,6 +114,7 @@ impl Reconciler {
             expected: None,
             retry: None,
             failures: 0,
+            concluded: false,
             unanswered: 0,
             in_crowd: parts.crowd > 1,
             parts,
@@ -134,6 +142,7 @@ impl Reconciler {
                     self.pass(SeenSource::Poll, None, false, None).await;
                 }
                 Wake::Again => self.look_again().await,
+                Wake::Checked => self.checked().await,
             }
         }
     }
@@ -155,6 +164,7 @@ impl Reconciler {
             () = self.parts.nudge.notified() => Wake::Nudged,
             () = sleep(again) => Wake::Again,
             () = sleep(retry) => Wake::Retry,
+            () = self.gatekeeping.finished() => Wake::Checked,
             () = tokio::time::sleep_until(self.next_poll) => Wake::Poll,
         };
         if matches!(wake, Wake::Retry) {
@@ -165,6 +175,7 @@ impl Reconciler {
 
     async fn activated(&mut self, source: SeenSource, hint: Option<Hint>) {
         self.parts.bus.publish(Utc::now(), &self.parts.app.name, EventKind::Activated { source });
+        self.gatekeeping.look_now();
         self.tag.awaited = hint.as_ref().and_then(|hint| hint.tag.clone());
         let result = self.ask(source).await;
         self.again.clear();
@@ -238,6 +249,9 @@ impl Reconciler {
                     return self.retry_later();
                 }
             };
+            if let Decision::Hold(hold) = &decision {
+                self.attend(hold, reason, forced, &mut reply);
+            }
             let Decision::Act(plan) = decision else {
                 return self.settle(&decision, Some(&seeing), &mut reply);
             };
@@ -271,7 +285,9 @@ impl Reconciler {
         let seeing = look(&parts.app, &parts.ports, &self.tag, forced).await?;
         self.readdress(&seeing).await;
         let swap = SwapId(format!("{}-{:08x}", parts.app.name, rand::random::<u32>()));
-        let decision = decide(&seeing.observation(&parts.app, &parts.spec, forced, Utc::now(), &swap));
+        let admission = self.admission(&seeing).await;
+        let asked = (&admission, forced);
+        let decision = decide(&seeing.observation(&parts.app, &parts.spec, asked, Utc::now(), &swap));
         Ok((decision, seeing))
     }
 
@@ -342,11 +358,16 @@ impl Reconciler {
         if let Some(reply) = reply.take() {
             let _ = reply.send(Ok(describe(hold, seeing)));
         }
-        if let Some(Hold::BackingOff { until, .. }) = hold {
-            let wait = (*until - Utc::now()).to_std().unwrap_or_default();
+        if let Some(until) = hold.and_then(Hold::until) {
+            let wait = (until - Utc::now()).to_std().unwrap_or_default();
             self.retry = Some(Instant::now() + wait + Duration::from_millis(50));
         }
         self.look_again_because(hold, seeing);
+        if let Some(seeing) = seeing.filter(|_| !self.concluded) {
+            self.concluded = true;
+            let (app, store) = (&self.parts.app, &*self.parts.ports.store);
+            journal::conclude(store, &app.name, seeing.serving(app).map(|c| &c.owned.swap), &seeing.quarantine);
+        }
         if let Some(hold) = self.condition.news(hold) {
             self.parts.bus.publish(Utc::now(), &self.parts.app.name, EventKind::Held { hold });
         }

@@ -1,6 +1,6 @@
 //! What people and CI jobs ask of one app.
 
-use chrono::Utc;
+use crate::engine::clock::Utc;
 
 use crate::model::{
     CheckResult, DeploymentResult, Digest, EventKind, Follow, Generation, Hold, Pin, SeenSource, Tag, Version,
@@ -112,8 +112,7 @@ impl Reconciler {
         }
         let hold = |hold: Hold| RequestError::Unresolved { message: super::bus::explain(&hold) };
         let seeing = look(&parts.app, &parts.ports, &self.tag, true).await.map_err(hold)?;
-        let active = seeing.entry.as_ref().and_then(|entry| entry.active.first());
-        let serving = seeing.containers.iter().find(|c| active.is_some_and(|a| a.container == c.id));
+        let serving = seeing.serving(&parts.app);
         let (digest, generation) =
             serving.map_or((None, Generation(u64::MAX)), |c| (Some(&c.owned.digest), c.owned.generation));
         let mut known: Vec<(Generation, Digest)> = parts
@@ -137,7 +136,7 @@ impl Reconciler {
     }
 
     /// Generations whose images are on the host.
-    async fn kept(&self) -> Vec<(Generation, Digest)> {
+    pub(super) async fn kept(&self) -> Vec<(Generation, Digest)> {
         let parts = &self.parts;
         let tagged = parts.ports.engine.tagged(&local_repository(&parts.app)).await.unwrap_or_default();
         tagged

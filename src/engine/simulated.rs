@@ -93,8 +93,8 @@ impl World {
     }
 
     pub(super) fn ports(self: &Arc<Self>, registry: Arc<dyn Registry>) -> Ports {
-        let (engine, traffic, store) = (self.clone(), self.clone(), self.clone());
-        Ports { registry, engine, traffic, store, metrics: Metrics::new() }
+        let (engine, traffic, store, gatekeeper) = (self.clone(), self.clone(), self.clone(), self.clone());
+        Ports { registry, gatekeeper, engine, traffic, store, metrics: Metrics::new() }
     }
 }
 
@@ -171,6 +171,17 @@ impl Registry for World {
 
 fn refused<T>() -> Result<T, EngineError> {
     Err(EngineError { kind: EngineErrorKind::Pull, message: "nothing is pulled here".to_owned(), source: None })
+}
+
+/// No app has a rule that asks for either.
+#[async_trait]
+impl Gatekeeper for World {
+    async fn signature(&self, _: &Repository, _: &Digest, _: &SignatureRule) -> SignatureVerdict {
+        unreachable!("nothing has to be signed")
+    }
+    async fn scan(&self, _: &ScanSubject, _: &ScanRule) -> ScanVerdict {
+        unreachable!("nothing is scanned")
+    }
 }
 
 #[async_trait]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
 use tokio::time::Instant;
 
 use crate::decide::schedule::next_check;
 use crate::model::{Hold, Schedule};
 
+use super::clock::Utc;
 use super::looking::Seeing;
 use super::reconciler::{FIRST_RETRY, Reconciler};
 

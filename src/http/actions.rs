@@ -13,11 +13,14 @@ use super::body::JsonBody;
 use super::deployments::answered;
 use super::router::ApiState;
 use super::{Problem, ProblemKind};
-use crate::engine::{RequestError, RollbackTo};
+use crate::engine::{Approved, RequestError, RollbackTo};
 use crate::model::{AppName, Decision, Digest};
 
 /// How long an answer may take that needs the app's task.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whoever approves has a name of so many characters at most.
+const LONGEST_NAME: usize = 100;
 
 /// The app looks at its registry now; its events say what it finds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +52,18 @@ pub struct LiftRequest {
 pub struct Lifted {
     /// The number.
     pub lifted: usize,
+}
+
+/// The body of a request to approve of a version.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApproveRequest {
+    /// Of this version; without it, of what the tag points to now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Who approves, as they call themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// Whether there was a pin.
@@ -87,6 +102,20 @@ pub(super) async fn unquarantine(
     JsonBody(body): JsonBody<LiftRequest>,
 ) -> Result<Json<Lifted>, Problem> {
     Ok(Json(Lifted { lifted: state.handle.unquarantine(&app, body.digest.as_ref())? }))
+}
+
+pub(super) async fn approve(
+    State(state): State<ApiState>,
+    Path(app): Path<String>,
+    JsonBody(body): JsonBody<ApproveRequest>,
+) -> Result<Json<Approved>, Problem> {
+    let by = body.by.unwrap_or_else(|| "somebody".to_owned());
+    let fits = (1..=LONGEST_NAME).contains(&by.chars().count()) && !by.chars().any(char::is_control);
+    if !fits {
+        let detail = format!("\"by\" must be a name of 1 to {LONGEST_NAME} characters in one line");
+        return Err(Problem::new(ProblemKind::BadRequest, detail));
+    }
+    Ok(Json(state.handle.approve(&app, body.digest.as_ref(), &by)?))
 }
 
 pub(super) async fn unpin(State(state): State<ApiState>, Path(app): Path<String>) -> Result<Json<Unpinned>, Problem> {

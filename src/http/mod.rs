@@ -29,7 +29,7 @@ pub(crate) mod testing;
 mod tests;
 pub mod webhooks;
 
-pub use actions::{Checking, LiftRequest, Lifted, RollbackRequest, Unpinned};
+pub use actions::{ApproveRequest, Checking, LiftRequest, Lifted, RollbackRequest, Unpinned};
 pub use apps::AppView;
 pub use auth::{Access, EmptySecret};
 pub use deployments::{DeployBody, Wanted};

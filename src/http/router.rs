@@ -54,6 +54,7 @@ pub fn api_router(state: ApiState) -> Router {
         .route("/apps/{app}/tags", get(tags::list))
         .route("/apps/{app}/unquarantine", post(actions::unquarantine))
         .route("/apps/{app}/unpin", post(actions::unpin))
+        .route("/apps/{app}/approve", post(actions::approve))
         .route("/apps/{app}/events", get(events::of_app))
         .route("/registries", get(registries::list))
         .route("/hooks", get(hooks::list))

@@ -69,6 +69,7 @@ pub(crate) fn app(name: &str) -> App {
         keep: 3,
         production: false,
         redeploy_on: RedeployOn::Platform,
+        gates: crate::model::Gates::default(),
     }
 }
 
@@ -97,6 +98,7 @@ pub(crate) fn status(name: &str) -> AppStatus {
         next_check: Some(at(48)),
         pin: None,
         quarantined: vec![],
+        approval: None,
     }
 }
 

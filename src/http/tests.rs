@@ -68,6 +68,7 @@ async fn an_unknown_app_is_answered_with_the_known_ones() {
         ("GET", "/api/v1/apps/shpo/tags"),
         ("POST", "/api/v1/apps/shpo/unquarantine"),
         ("POST", "/api/v1/apps/shpo/unpin"),
+        ("POST", "/api/v1/apps/shpo/approve"),
         ("GET", "/api/v1/apps/shpo/events"),
         ("GET", "/api/v1/events?app=shpo"),
         ("GET", "/api/v1/apps/Not%20a%20name"),

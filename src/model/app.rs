@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, Digest, ListenAddr, Repository, Strategy, Tag, TagPolicy};
+use super::{AppName, Digest, Gates, ListenAddr, Repository, Strategy, Tag, TagPolicy};
 
 /// Which image of the repository the app should run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -267,4 +267,6 @@ pub struct App {
     pub production: bool,
     /// What has to change for a new version.
     pub redeploy_on: RedeployOn,
+    /// What must be true of a version before it is deployed.
+    pub gates: Gates,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, Digest, Generation, SwapId, Tag, Time};
+use super::{ContainerId, Digest, Gate, Generation, SwapId, Tag, Time};
 
 /// How the old version is replaced by the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -221,6 +221,17 @@ pub enum Hold {
         /// How it failed.
         failure: Failure,
     },
+    /// A gate of the app's policy has not let it through.
+    Gated {
+        /// The version.
+        digest: Digest,
+        /// Which gate.
+        gate: Gate,
+        /// Why, and what can be done.
+        message: String,
+        /// When it ends by itself, or is looked at again, where that is known.
+        until: Option<Time>,
+    },
     /// It can't be swapped as it is: its labels make no sense, it does not run, …
     NotSwappable {
         /// Why, and what can be done.
@@ -240,7 +251,17 @@ impl Hold {
             Self::Quarantined { .. } => "quarantined",
             Self::Pinned { .. } => "pinned",
             Self::BackingOff { .. } => "backing_off",
+            Self::Gated { gate, .. } => gate.label(),
             Self::NotSwappable { .. } => "not_swappable",
+        }
+    }
+
+    /// When it ends by itself or is looked at again, where that is known.
+    pub fn until(&self) -> Option<Time> {
+        match self {
+            Self::BackingOff { until, .. } => Some(*until),
+            Self::Gated { until, .. } => *until,
+            _ => None,
         }
     }
 }

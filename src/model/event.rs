@@ -141,6 +141,13 @@ pub enum EventKind {
         #[serde(flatten)]
         hold: Hold,
     },
+    /// A person approved of a version.
+    Approved {
+        /// This one.
+        digest: Digest,
+        /// Who, as they called themselves.
+        by: String,
+    },
     /// The container that served is gone and nothing can take its place at once.
     ServingLost {
         /// It.
@@ -169,6 +176,7 @@ impl EventKind {
             Self::SwapSucceeded { .. } => "swap_succeeded",
             Self::SwapFailed { .. } => "swap_failed",
             Self::Held { .. } => "held",
+            Self::Approved { .. } => "approved",
             Self::ServingLost { .. } => "serving_lost",
             Self::QuarantineLifted { .. } => "quarantine_lifted",
         }

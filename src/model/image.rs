@@ -139,6 +139,13 @@ impl Digest {
         let hex = self.0.split_once(':').map_or(self.0.as_str(), |(_, hex)| hex);
         hex.get(..12).unwrap_or(hex)
     }
+
+    /// The tag that stands in for what refers to this digest: `sha256-<hex>`, with cosign's `.sig` for its signatures
+    /// (distribution-spec, "Referrers Tag Schema": of the hex part 64 characters at most).
+    pub fn stand_in(&self, suffix: &'static str) -> Tag {
+        let (algorithm, hex) = self.0.split_once(':').unwrap_or(("sha256", self.0.as_str()));
+        Tag(format!("{algorithm}-{}{suffix}", hex.get(..64).unwrap_or(hex)))
+    }
 }
 
 impl FromStr for Digest {

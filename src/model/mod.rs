@@ -7,6 +7,7 @@ mod app;
 mod container;
 mod decision;
 mod event;
+mod gates;
 mod image;
 mod names;
 mod policy;
@@ -22,10 +23,14 @@ pub use app::{
 pub use container::{Container, ContainerState, Health, ImageDetails, Owned, label};
 pub use decision::{Decision, Failure, FailureReason, Hold, Plan, PlanReason, Stage, Step, Strategy};
 pub use event::{Event, EventKind, PullProgress};
+pub use gates::{
+    Approval, Bearer, Check, Evidence, Gate, Gates, Looked, PublicKey, ScanRule, ScanSubject, ScanVerdict, Scanner,
+    SignatureRule, SignatureVerdict, Window,
+};
 pub use image::{Digest, ImageRef, InvalidReference, Platform, Repository, Tag, Version};
 pub use names::{AppName, ContainerId, Generation, InvalidName, ListenAddr, SwapId};
 pub use policy::{Prerelease, TagOrder, TagPolicy, TagReport, TagRule, TagVerdict};
-pub use registry::{Cached, CachedTags, Credentials, ManifestDetails, Quota, Resolved, TagList};
+pub use registry::{Cached, CachedTags, Credentials, ManifestDetails, Quota, Referrer, Resolved, TagList};
 pub use status::{AppState, AppStatus, CheckResult, Deployed, RegistryStatus};
 pub use store::{Attempts, Deployment, DeploymentResult, Pin, Quarantine, Seen, SeenSource, StepRecord};
 pub use traffic::{

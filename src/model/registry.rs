@@ -88,3 +88,12 @@ pub struct Credentials {
     /// Where they come from, for messages: "the configuration", "/root/.docker/config.json".
     pub origin: String,
 }
+
+/// A manifest that says something about another: a signature, an attestation, …
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referrer {
+    /// Its digest.
+    pub digest: Digest,
+    /// What it is, if it says so.
+    pub artifact_type: Option<String>,
+}

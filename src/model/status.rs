@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, Digest, Generation, Hold, Pin, Quarantine, Quota, Route, Stage, SwapId, Tag, Time};
+use super::{AppName, Approval, Digest, Generation, Hold, Pin, Quarantine, Quota, Route, Stage, SwapId, Tag, Time};
 
 /// The result of the last look at the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -111,6 +111,19 @@ pub struct AppStatus {
     pub pin: Option<Pin>,
     /// Its digests that failed.
     pub quarantined: Vec<Quarantine>,
+    /// The last version that a person approved of, where that is asked for.
+    #[serde(default)]
+    pub approval: Option<Approval>,
+}
+
+impl AppStatus {
+    /// The version that waits to be deployed, if one does: what a gate holds back, or else the newest.
+    pub fn waiting(&self) -> Option<&Digest> {
+        match &self.hold {
+            Some(Hold::Gated { digest, .. }) => Some(digest),
+            _ => self.newest.as_ref(),
+        }
+    }
 }
 
 /// A registry at a glance.

@@ -44,6 +44,14 @@ pub struct Client {
     pub(super) store: Arc<dyn Store>,
 }
 
+/// Where to ask for a repository: its mirrors, then the registry itself.
+struct Way {
+    /// Called by its registry's own name.
+    repository: Repository,
+    mirrors: Vec<Arc<Host>>,
+    origin: Arc<Host>,
+}
+
 impl Client {
     /// A client that has asked nobody yet.
     pub fn new(config: Config, metrics: Metrics, store: Arc<dyn Store>) -> Self {
@@ -71,9 +79,8 @@ impl Client {
         *current = config;
     }
 
-    /// Where to ask for a repository: mirrors, then the registry itself. The repository is called by its registry's own
-    /// name from here on.
-    fn way(&self, repository: &Repository) -> Result<(Repository, Vec<Arc<Host>>, Arc<Host>), RegistryError> {
+    /// Where to ask for a repository.
+    fn way(&self, repository: &Repository) -> Result<Way, RegistryError> {
         // Held until the hosts are in their places, so that a change of the configuration can't come between.
         let config = self.config.read().expect("no holder panics");
         let repository = config.own_name(repository);
@@ -86,7 +93,13 @@ impl Client {
         let mirrors = mirrors.collect();
         let origin = self.host(&config, &repository, (name, repository.api_host(), None))?;
         drop(config);
-        Ok((repository, mirrors, origin))
+        Ok(Way { repository, mirrors, origin })
+    }
+
+    /// The registry itself, past its mirrors: one that keeps copies may not know yet what was pushed beside an image.
+    pub(super) fn origin(&self, repository: &Repository) -> Result<(Repository, Arc<Host>), RegistryError> {
+        let way = self.way(repository)?;
+        Ok((way.repository, way.origin))
     }
 
     fn host(
@@ -269,7 +282,7 @@ impl Registry for Client {
         tag: &Tag,
         last: Option<&Cached>,
     ) -> Result<Resolved, RegistryError> {
-        let (repository, mirrors, origin) = self.way(repository)?;
+        let Way { repository, mirrors, origin } = self.way(repository)?;
         for mirror in &mirrors {
             match self.resolve_at(mirror, &repository, tag, last).await {
                 Ok(resolved) => return Ok(resolved),
@@ -281,12 +294,12 @@ impl Registry for Client {
 
     async fn tags(&self, repository: &Repository, last: Option<&CachedTags>) -> Result<TagList, RegistryError> {
         // A mirror may list only what went through it.
-        let (repository, _, origin) = self.way(repository)?;
+        let (repository, origin) = self.origin(repository)?;
         tags::read(self, &origin, &repository, last).await
     }
 
     async fn manifest(&self, repository: &Repository, digest: &Digest) -> Result<ManifestDetails, RegistryError> {
-        let (repository, mirrors, origin) = self.way(repository)?;
+        let Way { repository, mirrors, origin } = self.way(repository)?;
         if let Some(known) = self.documents.get(&repository, digest) {
             return Ok(known);
         }
@@ -300,12 +313,12 @@ impl Registry for Client {
     }
 
     async fn pull_auth(&self, repository: &Repository) -> Result<Option<Credentials>, RegistryError> {
-        let (repository, _, origin) = self.way(repository)?;
+        let (repository, origin) = self.origin(repository)?;
         origin.credentials(&repository).await
     }
 
     fn spacing(&self, repository: &Repository) -> Option<Duration> {
-        let (_, _, origin) = self.way(repository).ok()?;
+        let (_, origin) = self.origin(repository).ok()?;
         let spacing = {
             let standing = origin.standing.lock().expect("no holder panics");
             spacing(standing.quota.as_ref()?, standing.watched(), Utc::now())

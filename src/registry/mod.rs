@@ -5,6 +5,7 @@
 //! limit, Retry-After) and must never answer a refusal with a dearer request; references and document types are those
 //! of `oci-distribution`. It decides nothing about deployments. What a registry asks us to wait is kept over restarts.
 
+mod artifacts;
 mod asking;
 mod auth;
 mod backoff;

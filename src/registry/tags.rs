@@ -147,7 +147,7 @@ impl Reading {
 }
 
 /// The query of the link that is the next page (RFC 8288); an error is a link without one.
-fn next_link(headers: &HeaderMap) -> Option<Result<String, String>> {
+pub(super) fn next_link(headers: &HeaderMap) -> Option<Result<String, String>> {
     let values = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
     let target = values.flat_map(links).find(|(_, is_next)| *is_next)?.0;
     let query = target.split_once('?').map(|(_, query)| query.split('#').next().unwrap_or_default());

@@ -25,6 +25,9 @@ const PROXY_GRACE: Duration = Duration::from_secs(330);
 /// A new proxy must answer within this time, or the old one stays.
 const PROXY_START: Duration = Duration::from_secs(10);
 
+/// The children of a supervisor that was killed hold its addresses for so long, until they notice.
+const ADDRESS_FREED: Duration = Duration::from_secs(5);
+
 /// What is to be listened on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listeners {
@@ -106,7 +109,11 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(Error::Signals)?;
     let mut upgrade = signal(SignalKind::user_defined2()).map_err(Error::Signals)?;
-    let mut supervisor = Supervisor::start(config)?;
+    let mut supervisor = tokio::select! {
+        started = Supervisor::start(config) => started?,
+        _ = term.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     loop {
         tokio::select! {
             _ = term.recv() => break,
@@ -148,11 +155,11 @@ fn lock(dir: &Path) -> Result<File, Error> {
 }
 
 impl Supervisor {
-    fn start(config: Config) -> Result<Self, Error> {
+    async fn start(config: Config) -> Result<Self, Error> {
         let mut passed = listeners::inherited();
         let wanted = config.listeners.clone();
-        let proxy_sockets = bind_all(proxy_names(&wanted.proxy), &mut passed, Vec::new())?;
-        let agent_sockets = bind_all(wanted.agent, &mut passed, Vec::new())?;
+        let proxy_sockets = bind_when_free(proxy_names(&wanted.proxy), &mut passed).await?;
+        let agent_sockets = bind_when_free(wanted.agent, &mut passed).await?;
         let generation = next_generation(&config.state_dir.join("run"));
         let proxy = Child::start(proxy_spec(&config, generation, &proxy_sockets));
         let agent = Child::start(agent_spec(&config, &agent_sockets));
@@ -205,8 +212,7 @@ impl Supervisor {
             let proxy = held(&self.proxy_sockets).map_err(state)?;
             let agent = self.agent_sockets.iter().map(|(_, a, s)| Ok((a.to_string(), s.try_clone()?)));
             let agent = agent.collect::<io::Result<Vec<_>>>().map_err(state)?;
-            let none = &mut Vec::new();
-            Ok((bind_all(proxy_names(&wanted.proxy), none, proxy)?, bind_all(wanted.agent.clone(), none, agent)?))
+            Ok((bind_all(proxy_names(&wanted.proxy), proxy)?, bind_all(wanted.agent.clone(), agent)?))
         };
         bound().inspect_err(|error| tracing::error!("the old listeners stay: {error}")).ok()
     }
@@ -258,14 +264,36 @@ fn proxy_names(addresses: &[ListenAddr]) -> Vec<(String, ListenAddr)> {
     addresses.iter().map(|address| (address.to_string(), address.clone())).collect()
 }
 
-fn bind_all(
+/// Waits a little for an address that is in use: another supervisor may have been killed a moment ago.
+async fn bind_when_free(
     wanted: Vec<(String, ListenAddr)>,
     passed: &mut Vec<(String, TcpListener)>,
-    mut held: Vec<(String, TcpListener)>,
 ) -> Result<Vec<Bound>, Error> {
+    let begun = Instant::now();
+    let mut bound = Vec::new();
+    for (name, address) in wanted {
+        let mut told = false;
+        let socket = loop {
+            let tried = listeners::take(passed, &address).map_or_else(|| listeners::bind(&address), Ok);
+            match tried {
+                Err(error) if error.is_in_use() && begun.elapsed() < ADDRESS_FREED => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%address, "another program listens there: waiting for it to end");
+                    }
+                    sleep(Duration::from_millis(50)).await;
+                }
+                tried => break tried?,
+            }
+        };
+        bound.push((name, address, socket));
+    }
+    Ok(bound)
+}
+
+/// Keeps the sockets that are held and binds the others.
+fn bind_all(wanted: Vec<(String, ListenAddr)>, mut held: Vec<(String, TcpListener)>) -> Result<Vec<Bound>, Error> {
     let bind = |(name, address): (String, ListenAddr)| -> Result<Bound, Error> {
-        let socket = listeners::take(&mut held, &address).or_else(|| listeners::take(passed, &address));
-        let socket = socket.map_or_else(|| listeners::bind(&address), Ok)?;
+        let socket = listeners::take(&mut held, &address).map_or_else(|| listeners::bind(&address), Ok)?;
         Ok((name, address, socket))
     };
     wanted.into_iter().map(bind).collect()

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms and their levels; see docs/ARCHITECTURE.md.
-const LEVELS: [(&str, u8); 18] = [
+const LEVELS: [(&str, u8); 19] = [
     ("model", 0),
     ("decide", 1),
     ("ports", 1),
@@ -13,6 +13,7 @@ const LEVELS: [(&str, u8); 18] = [
     ("docker", 2),
     ("store", 2),
     ("proxy", 2),
+    ("verify", 2),
     ("engine", 3),
     ("http", 4),
     ("config", 5),

@@ -6,11 +6,14 @@
 
 mod adopted;
 mod broken;
+mod chaos;
 mod compose;
 mod faults;
 mod fidelity;
+mod gates;
 mod kills;
 mod layers;
+mod matrix;
 mod policy;
 mod proxy;
 mod registry;

@@ -84,6 +84,8 @@ impl World {
             entry: None,
             quarantine: &self.quarantine,
             attempts: None,
+            parked: None,
+            admission: &crate::decide::admission::Admission::default(),
             forced: false,
             now: Time::UNIX_EPOCH,
             swap: &SwapId(format!("new-{}", self.made)),

@@ -1,19 +1,22 @@
 //! What is different where the container was made by a person: the next one is derived from it, and names say what
 //! serves.
 
-use chrono::Utc;
+use crate::engine::clock::Utc;
 use serde_json::{Value, json};
 
 use crate::decide::by_name::{next_name, previous_name};
 use crate::decide::container::sign;
 use crate::decide::derive::{DaemonDefaults, Notice, Options, Sources, derive};
+use crate::decide::reconcile::Parked;
 use crate::model::{
-    Container, ContainerId, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Tag, Version, label,
+    Container, ContainerId, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Strategy, Tag, Version,
+    label,
 };
 use crate::ports::{CreateContainer, EngineErrorKind, EngineInfo};
 
 use super::candidate::local_repository;
 use super::{Halt, Stepped, Swap, chain};
+use crate::engine::parking;
 
 /// The label in which a person names fields that stay although they equal the image's default.
 const KEEP_CONFIG: &str = "tagboat.keep_config";
@@ -144,7 +147,17 @@ impl Swap<'_> {
     /// Stops what serves, to make room; it is kept, and does not come back by itself meanwhile.
     pub(super) async fn park(&mut self, container: &ContainerId) -> Stepped {
         self.keep_image(container).await;
-        self.parked = Some(Utc::now());
+        let (old, inspected) = self.executor.ports.engine.inspect(container).await?;
+        // One that an earlier run has parked already has been away since then, and has lost its policy.
+        let already = if old.is_running() { None } else { old.finished };
+        self.parked = Some(already.unwrap_or_else(Utc::now));
+        let (app, store) = (self.executor.app, &*self.executor.ports.store);
+        if already.is_none() || old.restart_policy != "no" {
+            let told = self.told().await?;
+            let restart = told.unwrap_or_else(|| inspected["HostConfig"]["RestartPolicy"].to_string());
+            self.policy = Some(restart.clone());
+            parking::remember(app, store, Some(&Parked { container: container.clone(), restart }));
+        }
         self.stop_one(container).await?;
         Ok(String::new())
     }
@@ -175,6 +188,7 @@ impl Swap<'_> {
             }
         }
         engine.rename(self.candidate()?, name).await?;
+        parking::remember(self.executor.app, &*self.executor.ports.store, None);
         Ok(format!("it is called {name} now"))
     }
 
@@ -187,6 +201,7 @@ impl Swap<'_> {
         }
         self.rejoin(container).await?;
         self.name_image_of(container).await?;
+        parking::remember(self.executor.app, &*self.executor.ports.store, None);
         Ok(String::new())
     }
 
@@ -194,13 +209,12 @@ impl Swap<'_> {
     /// long as it has it, the next start knows that this is not finished. Returns whether the old one is back after
     /// it was away.
     pub(super) async fn put_back(&mut self) -> bool {
-        let was_parked = self.parked.is_some();
         let returned = self.back_in_place().await;
         if let Err(Halt::Failed(_, message)) = &returned {
             let app = self.executor.app.name.as_str();
             tracing::error!(app, "the old version could not be put back yet, and is tried again: {message}");
         }
-        returned.is_ok() && was_parked
+        returned.is_ok() && self.parked.is_some()
     }
 
     async fn back_in_place(&mut self) -> Result<(), Halt> {
@@ -208,23 +222,34 @@ impl Swap<'_> {
             Err(Halt::Failed(FailureReason::CandidateGone, _)) => None,
             told => told?,
         };
-        let gone = self.candidate.clone();
-        if let Some(candidate) = &gone {
-            self.stop_one(candidate).await?;
+        let restart = restart.or_else(|| self.policy.clone());
+        let Some(candidate) = self.candidate.clone() else { return Ok(()) };
+        // Those that can run side by side take over from each other without a gap.
+        let overlaps = self.plan.strategy == Strategy::Overlap;
+        if !overlaps {
+            self.stop_one(&candidate).await?;
         }
-        let Some(candidate) = &gone else { return Ok(()) };
         if let Some(old) = self.plan.serving.clone() {
-            if self.parked.is_some() {
-                self.restore(&old, restart.as_deref()).await?;
-            } else {
-                self.name_image_of(&old).await?;
-            }
+            self.old_in_place(&old, restart.as_deref()).await?;
+        }
+        if overlaps {
+            self.stop_one(&candidate).await?;
         }
         let name = crate::decide::container::failed_name(self.executor.app, self.plan.generation);
-        match self.executor.ports.engine.rename(candidate, &name).await {
+        match self.executor.ports.engine.rename(&candidate, &name).await {
             Err(error) if error.kind == EngineErrorKind::NotFound => Ok(()),
             other => Ok(other?),
         }
+    }
+
+    /// It may have been parked by us or by an earlier run: what counts is that it does not run.
+    async fn old_in_place(&mut self, old: &ContainerId, restart: Option<&str>) -> Result<(), Halt> {
+        let runs = self.executor.ports.engine.inspect(old).await?.0.is_running();
+        if runs && self.parked.is_none() {
+            return self.name_image_of(old).await;
+        }
+        self.parked.get_or_insert_with(Utc::now);
+        self.restore(old, restart).await.map(|_| ())
     }
 }
 

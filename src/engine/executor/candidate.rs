@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use chrono::Utc;
+use crate::engine::clock::Utc;
 use tokio::time::{Duration, Instant};
 
 use crate::decide::compare::differences;

@@ -14,7 +14,7 @@ pub(super) use candidate::local_repository;
 
 use std::time::Duration;
 
-use chrono::Utc;
+use crate::engine::clock::Utc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +70,8 @@ struct Swap<'a> {
     candidate: Option<ContainerId>,
     /// Since when nothing serves, because the old version was stopped to make room.
     parked: Option<Time>,
+    /// The restart policy that the old version had then.
+    policy: Option<String>,
     /// How long nothing served.
     gap: Duration,
 }
@@ -88,7 +90,7 @@ impl Executor<'_> {
             });
         }
         let candidate = plan.candidate.clone();
-        let mut swap = Swap { executor: self, plan, candidate, parked: None, gap: Duration::ZERO };
+        let mut swap = Swap { executor: self, plan, candidate, parked: None, policy: None, gap: Duration::ZERO };
         for step in &plan.steps {
             let stage = step.stage();
             journal.begin(stage);

@@ -1,6 +1,6 @@
 //! The steps from the switch on: traffic moves, and the old version goes.
 
-use chrono::Utc;
+use crate::engine::clock::Utc;
 use tokio::time::{Duration, Instant};
 
 use crate::decide::gate::{Bake, Verdict};

@@ -3,7 +3,7 @@
 //! The order matters for a crash in between: first the digest is quarantined, so that the next start does not try
 //! it again, then the traffic goes back, and only a candidate that provably gets no request is stopped.
 
-use chrono::Utc;
+use crate::engine::clock::Utc;
 use tokio::time::Instant;
 
 use crate::decide::backoff::retry_after;
@@ -86,6 +86,11 @@ impl Swap<'_> {
             // The next look decides by what the proxy says then.
             return;
         }
+        // It may have served before: by an earlier run, or until just now.
+        if self.drain_one(id).await.is_err() {
+            // A shutdown in the middle leaves the rest to the next start.
+            return;
+        }
         let name = failed_name(self.executor.app, self.plan.generation);
         let put_aside = async {
             self.stop_one(id).await?;
@@ -112,10 +117,6 @@ impl Swap<'_> {
         }
         if moved.is_err() {
             return false;
-        }
-        if let Some(id) = &self.candidate {
-            // A shutdown in the middle leaves the rest to the next start.
-            let _ = self.drain_one(id).await;
         }
         self.abandon().await;
         true

@@ -43,11 +43,11 @@ impl Stand {
         match *self.fault.lock().unwrap() {
             Fault::Fails if number == BROKEN => return reply(500, &[], ""),
             Fault::Hangs if number == BROKEN => return None,
-            Fault::Limited { after, until } if Instant::now() < until => {
-                if self.let_through.fetch_add(1, Ordering::Relaxed) >= after {
-                    self.refused.fetch_add(1, Ordering::Relaxed);
-                    return reply(429, &[("retry-after", "1")], "toomanyrequests");
-                }
+            Fault::Limited { after, until }
+                if Instant::now() < until && self.let_through.fetch_add(1, Ordering::Relaxed) >= after =>
+            {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                return reply(429, &[("retry-after", "1")], "toomanyrequests");
             }
             _ => {}
         }

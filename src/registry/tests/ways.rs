@@ -36,7 +36,8 @@ async fn a_mirror_is_asked_for_the_registrys_images_and_the_registry_for_nothing
 
 #[tokio::test]
 async fn what_a_mirror_does_not_answer_is_asked_of_the_registry() {
-    let replies: [(&str, fn() -> Reply, usize); 5] = [
+    type Answer = fn() -> Reply;
+    let replies: [(&str, Answer, usize); 5] = [
         ("it has no such image", || reply(404, &[], ""), 2),
         ("it fails", || reply(500, &[], ""), 1),
         ("it wants a password", || reply(401, &[("www-authenticate", "Basic realm=x")], ""), 1),

@@ -23,7 +23,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn set(proxy: &[&str], agent: &[(&str, &str)]) -> Self {
+    async fn set(proxy: &[&str], agent: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listeners = listeners(proxy, agent);
         std::fs::create_dir_all(dir.path().join("run")).unwrap();
@@ -37,7 +37,7 @@ impl Stage {
             log: (false, "info".to_owned()),
             reload: Box::new(move || read.lock().unwrap().clone()),
         };
-        let supervisor = Supervisor::start(config).unwrap();
+        let supervisor = Supervisor::start(config).await.unwrap();
         Self { dir, next, supervisor }
     }
 
@@ -68,7 +68,7 @@ fn free() -> String {
 
 #[tokio::test]
 async fn both_children_get_their_sockets_and_the_agent_ends_before_the_proxy() {
-    let mut stage = Stage::set(&["127.0.0.1:0"], &[("api", "127.0.0.1:0")]);
+    let mut stage = Stage::set(&["127.0.0.1:0"], &[("api", "127.0.0.1:0")]).await;
     stage.has("proxy start 127.0.0.1%3A0 proxy-1.sock").await;
     stage.has("agent start api ").await;
     stage.supervisor.stop().await;
@@ -78,7 +78,7 @@ async fn both_children_get_their_sockets_and_the_agent_ends_before_the_proxy() {
 
 #[tokio::test]
 async fn an_invalid_file_changes_nothing() {
-    let mut stage = Stage::set(&["127.0.0.1:0"], &[]);
+    let mut stage = Stage::set(&["127.0.0.1:0"], &[]).await;
     stage.has("agent start  ").await;
     *stage.next.lock().unwrap() = Err("apps.shop.imgae: unknown key".to_owned());
     stage.supervisor.reload().await;
@@ -93,7 +93,7 @@ async fn an_invalid_file_changes_nothing() {
 #[tokio::test]
 async fn a_new_listener_gets_a_new_proxy_with_all_of_them_and_the_old_one_retires() {
     let (old, new) = (free(), free());
-    let mut stage = Stage::set(&[&old], &[("api", "127.0.0.1:0")]);
+    let mut stage = Stage::set(&[&old], &[("api", "127.0.0.1:0")]).await;
     stage.has(&format!("proxy start {} proxy-1.sock", listeners::encoded(&old))).await;
     let _answers = stage.answer_for(2);
     *stage.next.lock().unwrap() = Ok(self::listeners(&[&old, &new], &[("api", "127.0.0.1:0")]));
@@ -110,7 +110,7 @@ async fn a_new_listener_gets_a_new_proxy_with_all_of_them_and_the_old_one_retire
 
 #[tokio::test]
 async fn changed_listeners_of_the_agent_restart_the_agent_alone() {
-    let mut stage = Stage::set(&["127.0.0.1:0"], &[("api", "127.0.0.1:0")]);
+    let mut stage = Stage::set(&["127.0.0.1:0"], &[("api", "127.0.0.1:0")]).await;
     stage.has("agent start api ").await;
     let agent = [("api", "127.0.0.1:0"), ("hooks", &free())];
     *stage.next.lock().unwrap() = Ok(listeners(&["127.0.0.1:0"], &agent));
@@ -122,7 +122,7 @@ async fn changed_listeners_of_the_agent_restart_the_agent_alone() {
 
 #[tokio::test]
 async fn an_address_that_is_taken_keeps_the_old_listeners() {
-    let mut stage = Stage::set(&["127.0.0.1:0"], &[]);
+    let mut stage = Stage::set(&["127.0.0.1:0"], &[]).await;
     stage.has("agent start  ").await;
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = other.local_addr().unwrap().to_string();
@@ -135,9 +135,30 @@ async fn an_address_that_is_taken_keeps_the_old_listeners() {
 }
 
 #[tokio::test]
+async fn at_the_start_an_address_in_use_is_waited_for_and_then_named() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().to_string();
+    let start = async {
+        let mut stage = Stage::set(&[&taken], &[]).await;
+        stage.has("agent start  ").await;
+        stage.supervisor.stop().await;
+    };
+    let leave = async {
+        tokio::task::yield_now().await;
+        drop(other);
+    };
+    tokio::join!(start, leave);
+
+    let _other = TcpListener::bind(&taken).unwrap();
+    tokio::time::pause();
+    let refused = bind_when_free(proxy_names(&[taken.parse().unwrap()]), &mut Vec::new()).await.unwrap_err();
+    assert!(refused.to_string().contains(&taken), "{refused}");
+}
+
+#[tokio::test]
 async fn a_new_proxy_that_does_not_answer_leaves_everything_as_it_was_until_it_is_tried_again() {
     let (old, new) = (free(), free());
-    let mut stage = Stage::set(&[&old], &[]);
+    let mut stage = Stage::set(&[&old], &[]).await;
     stage.has(&format!("proxy start {} proxy-1.sock", listeners::encoded(&old))).await;
     let wanted = self::listeners(&[&old, &new], &[]);
     *stage.next.lock().unwrap() = Ok(wanted.clone());
@@ -156,7 +177,7 @@ async fn a_new_proxy_that_does_not_answer_leaves_everything_as_it_was_until_it_i
 
 #[tokio::test]
 async fn asked_twice_it_cuts_what_does_not_end() {
-    let mut stage = Stage::set(&[], &[]);
+    let mut stage = Stage::set(&[], &[]).await;
     stage.has("agent start  ").await;
     stage.has("proxy start  proxy-1.sock").await;
     stub(

@@ -106,7 +106,7 @@ fn layer(note: &str) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-async fn blob(registry: &Registry, repository: &str, bytes: &[u8]) -> Digest {
+pub(super) async fn blob(registry: &Registry, repository: &str, bytes: &[u8]) -> Digest {
     let digest = Digest::of(bytes);
     let base = format!("http://{}/v2/{repository}/blobs/uploads/", registry.host());
     let begun = client().post(base).send().await.unwrap();

@@ -6,6 +6,7 @@ mod load;
 mod program;
 mod registry;
 mod relay;
+mod signer;
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -16,6 +17,7 @@ pub(crate) use image::Image;
 pub(crate) use load::Load;
 pub(crate) use program::{Program, Setup};
 pub(crate) use registry::{Registry, client};
+pub(crate) use signer::Signer;
 
 /// A port that is free now.
 pub(crate) fn free_port() -> u16 {

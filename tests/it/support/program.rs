@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) relayed: bool,
     /// Whether the configuration declares the app.
     pub(crate) declared: bool,
+    /// Whether the agent can be made to stand still at a side effect (`tagboat::engine::failpoint`).
+    pub(crate) failpoints: bool,
 }
 
 impl Setup {
@@ -37,6 +39,7 @@ impl Setup {
             swap: "probe_interval: 50ms, min_healthy: 300ms, healthy_deadline: 8s, bake: 700ms, drain: 10s, drain_streams: 5s",
             relayed: false,
             declared: true,
+            failpoints: false,
         }
     }
 }
@@ -117,15 +120,37 @@ impl Program {
         std::fs::write(self.dir.path().join("tagboat.yaml"), text).unwrap();
     }
 
-    /// Starts tagboat.
+    /// Starts tagboat; the one before it has ended then.
     pub(crate) fn start(&mut self) {
+        self.process = None;
         let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
         command.args(["run", "--config"]).arg(self.dir.path().join("tagboat.yaml")).env("NO_COLOR", "1");
+        if self.setup.failpoints {
+            std::fs::create_dir_all(self.failpoints()).unwrap();
+            command.env("TAGBOAT_FAILPOINTS", self.failpoints());
+        }
         self.process = Some(Owned::start(&mut command, &self.dir.path().join("log")));
     }
 
     pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("state")
+    }
+
+    /// Where side effects are written down and armed.
+    pub(crate) fn failpoints(&self) -> PathBuf {
+        self.dir.path().join("failpoints")
+    }
+
+    /// The agent, if it stands still.
+    pub(crate) fn halted(&self) -> Option<u32> {
+        let pid = self.child("agent")?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.trim_start().starts_with('T').then_some(pid)
+    }
+
+    /// The supervisor's process id.
+    pub(crate) fn supervisor(&self) -> u32 {
+        self.process.as_ref().unwrap().0.id()
     }
 
     pub(crate) fn log(&self) -> String {

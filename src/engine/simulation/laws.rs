@@ -1,0 +1,172 @@
+//! What must hold: the invariants of docs/ARCHITECTURE.md by their numbers.
+
+use chrono::TimeDelta;
+
+use crate::decide::by_name::serving_name;
+use crate::engine::clock::Utc;
+use crate::model::{ContainerId, ContainerState, Digest, Strategy, Time, label};
+
+use super::world::{APP, Made, Nature, World};
+
+/// Probes that the gate asks for (`fixtures::app`).
+const PROBES: u32 = 3;
+
+impl World {
+    fn broke(&mut self, law: &str, made: &Made) {
+        let crash = self.crash;
+        let tail = self.trace.iter().rev().take(40).rev().cloned().collect::<Vec<_>>().join("\n  ");
+        self.broken.push(format!("{law}: {} ({:?}), crash {crash:?}\n  {tail}", made.name, made.state));
+    }
+
+    pub(super) fn active(&self) -> Option<&ContainerId> {
+        let app = APP.parse().expect("a name");
+        self.table.apps.get::<crate::model::AppName>(&app)?.active.first().map(|target| &target.container)
+    }
+
+    pub(super) fn is_busy(&self, id: &ContainerId) -> bool {
+        self.active() == Some(id) || self.busy.get(id).is_some_and(|until| *until > Utc::now())
+    }
+
+    /// 3: traffic moves only to what has passed its gate.
+    pub(super) fn may_serve(&mut self, id: &ContainerId) {
+        let Some(made) = self.find(id).cloned() else { return };
+        if !made.answers() || made.answered < PROBES {
+            self.broke(&format!("3: {} probes were answered by what gets the traffic", made.answered), &made);
+        }
+    }
+
+    /// 9: what is quarantined is not started again by itself.
+    pub(super) fn may_start(&mut self, id: &ContainerId) {
+        let Some(made) = self.find(id).cloned() else { return };
+        let failed = self.memory.quarantine.iter().any(|entry| entry.digest == made.image);
+        if failed && made.name != APP && self.active() != Some(id) && !self.touched {
+            self.broke("9: what failed is started again", &made);
+        }
+    }
+
+    /// 4 and 5: nothing busy is stopped, and nothing that serves before what replaces it is there and was looked at.
+    pub(super) fn may_stop(&mut self, id: &ContainerId) {
+        let Some(made) = self.find(id).cloned() else { return };
+        if !made.runs() {
+            return;
+        }
+        if self.strategy == Strategy::Proxy {
+            if self.active() == Some(id) {
+                self.broke("4: what serves is stopped", &made);
+            } else if self.is_busy(id) {
+                self.broke("4: it is stopped with requests in flight", &made);
+            }
+            return;
+        }
+        if made.name != APP {
+            return;
+        }
+        let successors = self.containers.iter().filter(|next| next.label(label::REPLACES) == Some(&id.0));
+        let mut ready = successors.filter(|next| {
+            next.inspected && (self.strategy != Strategy::Overlap || (next.answers() && next.answered >= PROBES))
+        });
+        let proved = ready.next().is_some();
+        if !proved && !self.touched {
+            self.broke("5: what serves is stopped before its successor has proved itself", &made);
+        }
+    }
+
+    /// 15, and that no container is lost: the one that serves is never removed, and one that a person made only after
+    /// its successor has its name.
+    pub(super) fn may_remove(&mut self, id: &ContainerId) {
+        let Some(made) = self.find(id).cloned() else { return };
+        if self.strategy != Strategy::Proxy && made.name == APP {
+            self.broke("15: what has the name is removed", &made);
+        }
+        let successor = self.named(serving_name(&made.name)).is_some_and(|serving| serving.id != *id);
+        if made.label(label::OWNER).is_none() && !successor {
+            self.broke("15: a person's container is removed", &made);
+        }
+    }
+
+    /// Measures how long nothing serves.
+    pub(super) fn measure(&mut self, now: Time) {
+        let serves = match self.strategy {
+            Strategy::Proxy => {
+                let Some(active) = self.active() else { return };
+                self.containers.iter().any(|made| made.id == *active && made.answers())
+            }
+            _ => self.containers.iter().any(|made| serving_name(&made.name) == APP && made.answers()),
+        };
+        match (serves, self.down) {
+            (false, None) => self.down = Some(now),
+            (true, Some(since)) => {
+                self.gap = self.gap.max(now - since);
+                self.down = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// What serves now.
+    pub(super) fn serving(&self) -> Option<&Made> {
+        match self.strategy {
+            Strategy::Proxy => self.containers.iter().find(|made| Some(&made.id) == self.active()),
+            _ => self.named(APP),
+        }
+    }
+
+    /// 6, 7 and the policies: at rest there is exactly what is wanted, as it was. `expected` is the digest that serves.
+    pub(super) fn at_rest(&mut self, expected: &Digest, policy: &str, longest: TimeDelta) {
+        let Some(serving) = self.serving().cloned() else {
+            self.broken.push(format!("6: nothing serves; there are {:?}\n  {}", self.all(), self.trace.join("\n  ")));
+            return;
+        };
+        if serving.image != *expected || !serving.answers() {
+            self.broke(&format!("6: {} serves instead of {}", serving.image.short(), expected.short()), &serving);
+        }
+        if serving.policy_name() != policy {
+            self.broke(&format!("6: its restart policy is {} instead of {policy}", serving.policy_name()), &serving);
+        }
+        self.no_orphans(&serving);
+        if self.gap > longest {
+            self.broke(&format!("6: nothing served for {} ms", self.gap.num_milliseconds()), &serving);
+        }
+        let open: Vec<String> = self.memory.open().iter().map(|id| id.0.clone()).collect();
+        if !open.is_empty() {
+            self.broke(&format!("history: swaps that never ended: {}", open.join(", ")), &serving);
+        }
+    }
+
+    /// 7: beside what serves there is at most the last one that failed, and that has ended for good.
+    pub(super) fn no_orphans(&mut self, serving: &Made) {
+        let others: Vec<Made> = self.containers.iter().filter(|made| made.id != serving.id).cloned().collect();
+        let others: Vec<Made> = others.into_iter().filter(|made| self.belongs(made)).collect();
+        let failed = |made: &Made| made.name.contains(".failed-");
+        if others.iter().filter(|made| failed(made)).count() > 1 {
+            self.broke("7: more than one failed candidate is kept", serving);
+        }
+        for made in &others {
+            let ended = matches!(made.state, ContainerState::Exited | ContainerState::Created);
+            // A person may have started what had failed, or given it another policy.
+            let ended = (ended && made.policy_name() == "no") || self.touched;
+            if !failed(made) || !ended {
+                self.broke(&format!("7: {} is left over, policy {}", made.name, made.policy_name()), made);
+            }
+        }
+    }
+
+    fn belongs(&self, made: &Made) -> bool {
+        match self.strategy {
+            Strategy::Proxy => made.label(label::APP) == Some(APP),
+            _ => serving_name(&made.name) == APP,
+        }
+    }
+
+    /// Names, states and images, for a message.
+    pub(super) fn all(&self) -> Vec<String> {
+        let one =
+            |made: &Made| format!("{} {} {:?} {}", made.name, made.state.label(), made.nature, made.policy_name());
+        self.containers.iter().map(one).collect()
+    }
+}
+
+/// True for an image that must end up serving.
+pub(super) fn lasts(nature: Nature) -> bool {
+    nature == Nature::Good
+}

@@ -1,0 +1,158 @@
+//! Everything at once: kills, bad images, a flapping registry, calls that fail or whose answer is lost, a restarted
+//! engine, a lost memory, and a person who removes, stops, renames and updates containers in between.
+//!
+//! `TAGBOAT_CASES` says how many; a failure prints its shortest form, which can be pasted into a test.
+
+use chrono::TimeDelta;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+
+use crate::decide::by_name::serving_name;
+use crate::model::{Strategy as Swapping, label};
+
+use super::crashes::{NATURES, stage};
+use super::laws::lasts;
+use super::person::Act;
+use super::run::{Ended, live, meanwhile};
+use super::world::{APP, Crash, Sim};
+
+/// What happens in one run of the agent, in milliseconds after its start (before that: while it is dead), and where it
+/// is killed.
+type Run = (Vec<(i64, Act)>, Option<(usize, bool)>);
+
+fn outside() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => proptest::sample::select(NATURES.to_vec()).prop_map(Act::Push),
+        2 => any::<bool>().prop_map(|down| Act::Registry { down }),
+        1 => (0_u8..15).prop_map(|percent| Act::Flaws { percent }),
+        1 => Just(Act::Forget),
+        1 => any::<bool>().prop_map(|live| Act::Engine { live }),
+        1 => Just(Act::Table),
+    ]
+}
+
+fn person() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        2 => (0_usize..4).prop_map(Act::Remove),
+        2 => (0_usize..4).prop_map(Act::Stop),
+        1 => (0_usize..4).prop_map(Act::Start),
+        1 => (0_usize..4).prop_map(Act::Rename),
+        2 => (0_usize..4).prop_map(Act::Policy),
+        1 => Just(Act::Prune),
+        1 => Just(Act::Recreate),
+    ]
+}
+
+fn runs(act: impl Strategy<Value = Act>) -> impl Strategy<Value = Vec<Run>> {
+    let acts = proptest::collection::vec((-10_000_i64..40_000, act), 0..5).prop_map(|mut acts| {
+        acts.sort_by_key(|(at, _)| *at);
+        acts
+    });
+    let crash = proptest::option::weighted(0.8, (1_usize..60, any::<bool>()));
+    proptest::collection::vec((acts, crash), 1..5)
+}
+
+fn swapping() -> impl Strategy<Value = Swapping> {
+    proptest::sample::select(vec![Swapping::Proxy, Swapping::Overlap, Swapping::Recreate])
+}
+
+/// Lives through it, and then in peace until nothing happens any more.
+fn lived(strategy: Swapping, seed: u64, runs: &[Run]) -> (Sim, Ended) {
+    let policy = if strategy == Swapping::Proxy { "unless-stopped" } else { "always" };
+    let (sim, app) = stage(strategy, policy, seed);
+    for (acts, crash) in runs {
+        let acts: Vec<(TimeDelta, Act)> =
+            acts.iter().map(|(at, act)| (TimeDelta::milliseconds(*at), act.clone())).collect();
+        {
+            let mut world = sim.world();
+            world.steps = 0;
+            world.crash = crash.map(|(step, before)| if before { Crash::Before(step) } else { Crash::After(step) });
+            world.trace.push(format!("--- run, to be killed at {crash:?}"));
+        }
+        let (dead, acts): (Vec<_>, Vec<_>) = acts.into_iter().partition(|(at, _)| *at < TimeDelta::zero());
+        for (_, act) in dead {
+            meanwhile(&sim, |world| act.done(world));
+        }
+        live(&sim, &app, &acts, TimeDelta::seconds(90));
+    }
+    {
+        let mut world = sim.world();
+        (world.crash, world.flaws, world.registry_down) = (None, 0.0, false);
+        world.trace.push("--- the last run".to_owned());
+    }
+    let ended = live(&sim, &app, &[], TimeDelta::hours(6));
+    (sim, ended)
+}
+
+fn judge(strategy: Swapping, sim: &Sim, ended: Ended) -> Result<(), TestCaseError> {
+    let policy = if strategy == Swapping::Proxy { "unless-stopped" } else { "always" };
+    let broken = meanwhile(sim, |world| {
+        let trace = world.trace.iter().rev().take(120).rev().cloned().collect::<Vec<_>>().join("\n  ");
+        if ended != Ended::Rested {
+            world.broken.push(format!("it does not come to rest: {:?}\n  {trace}", world.all()));
+        }
+        let newest = world.tag.clone();
+        let good = lasts(world.image(&newest).nature);
+        let serving = world.serving().cloned();
+        if world.touched {
+            match &serving {
+                Some(serving) => {
+                    world.no_orphans(serving);
+                    // Only what a person has stopped stays so, and only what a person has changed.
+                    let sound = lasts(serving.nature) && serving.started.is_some();
+                    if !serving.runs() && sound && !world.hands.contains(&serving.id) {
+                        world.broken.push(format!("it does not run any more: {:?}\n  {trace}", world.all()));
+                    }
+                    let policies = world.trace.iter().any(|line| line.contains("*** Policy"));
+                    if !policies && serving.policy_name() != policy {
+                        world.broken.push(format!("its policy is lost: {:?}\n  {trace}", world.all()));
+                    }
+                    // A person who makes a container in the middle of a swap gets what the tag names then.
+                    let bad = !lasts(serving.nature) && serving.label(label::OWNER).is_some();
+                    if serving.runs() && bad {
+                        world.broken.push(format!("a bad version serves: {:?}\n  {trace}", world.all()));
+                    }
+                }
+                None => {
+                    let left = world.containers.iter().any(|made| serving_name(&made.name) == APP && made.runs());
+                    // A person who stops the only candidate has it taken for a bad one.
+                    let failed = world.memory.quarantine.iter().any(|entry| entry.digest == newest);
+                    if left || (strategy == Swapping::Proxy && good && !failed) {
+                        world.broken.push(format!("nothing serves: {:?}\n  {trace}", world.all()));
+                    }
+                }
+            }
+        } else {
+            let expected = match &serving {
+                Some(serving) if !good && lasts(serving.nature) => serving.image.clone(),
+                _ => newest,
+            };
+            world.at_rest(&expected, policy, TimeDelta::days(1));
+        }
+        std::mem::take(&mut world.broken)
+    });
+    if broken.is_empty() { Ok(()) } else { Err(TestCaseError::fail(broken.join("\n\n"))) }
+}
+
+fn try_all(act: impl Strategy<Value = Act>) {
+    let cases = std::env::var("TAGBOAT_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 400, ..Config::default() };
+    let mut runner = TestRunner::new(config);
+    let tried = runner.run(&(swapping(), any::<u64>(), runs(act)), |(strategy, seed, runs)| {
+        let (sim, ended) = lived(strategy, seed, &runs);
+        judge(strategy, &sim, ended)
+    });
+    if let Err(error) = tried {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn faults_of_every_kind_leave_what_is_wanted() {
+    try_all(outside());
+}
+
+#[test]
+fn a_person_in_between_leaves_no_orphan_and_no_bad_version() {
+    try_all(prop_oneof![outside(), person()]);
+}

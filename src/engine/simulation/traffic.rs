@@ -1,0 +1,134 @@
+//! The proxy's port on data.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+
+use crate::engine::clock::Utc;
+use crate::model::{
+    AppEntry, AppName, AppSwitch, ContainerId, InFlight, Probe, ProbeOutcome, RouteSet, SwitchAck, Table,
+    TargetCounters, TrafficStats,
+};
+use crate::ports::{Traffic, TrafficError};
+
+use super::world::Sim;
+
+/// What was in flight at a switch takes so long.
+const LINGERS: TimeDelta = TimeDelta::milliseconds(1500);
+
+fn away() -> TrafficError {
+    TrafficError::Unreachable { socket: "proxy.sock".to_owned(), source: None }
+}
+
+#[async_trait]
+impl Traffic for Sim {
+    async fn table(&self) -> Result<Table, TrafficError> {
+        self.look(false, away, |world| Ok(world.table.clone())).await
+    }
+
+    async fn set_routes(&self, apps: &[RouteSet]) -> Result<(), TrafficError> {
+        self.act("traffic.set_routes".into(), 2, away, |world| {
+            world.table.apps.retain(|name, _| apps.iter().any(|set| set.app == *name));
+            for set in apps {
+                let blank = AppEntry {
+                    revision: 0,
+                    routes: Vec::new(),
+                    active: Vec::new(),
+                    previous: Vec::new(),
+                    since: Utc::now(),
+                };
+                world.table.apps.entry(set.app.clone()).or_insert(blank).routes.clone_from(&set.routes);
+            }
+            world.table.generation += 1;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn switch(&self, changes: &[AppSwitch]) -> Result<SwitchAck, TrafficError> {
+        self.act("traffic.switch".into(), 3, away, |world| {
+            let now = Utc::now();
+            let mut ack = SwitchAck { generation: world.table.generation + 1, revisions: Default::default() };
+            for change in changes {
+                let entry = world.table.apps.get_mut(&change.app);
+                let entry = entry.ok_or_else(|| TrafficError::Refused { message: "no such app".to_owned() })?;
+                if entry.revision != change.expect {
+                    return Err(TrafficError::Conflict {
+                        app: change.app.clone(),
+                        expected: change.expect,
+                        found: entry.revision,
+                    });
+                }
+                entry.revision += 1;
+                entry.previous = std::mem::replace(&mut entry.active, change.to.clone());
+                entry.since = now;
+                ack.revisions.insert(change.app.clone(), entry.revision);
+                for target in entry.previous.clone() {
+                    world.busy.insert(target.container, now + LINGERS);
+                }
+                for target in &change.to {
+                    world.busy.remove(&target.container);
+                    world.may_serve(&target.container);
+                }
+            }
+            world.table.generation += 1;
+            Ok(ack)
+        })
+        .await
+    }
+
+    async fn readdress(
+        &self,
+        app: &AppName,
+        container: &ContainerId,
+        addr: std::net::SocketAddr,
+    ) -> Result<(), TrafficError> {
+        self.act("traffic.readdress".into(), 2, away, |world| {
+            let entry = world.table.apps.get_mut(app);
+            for target in entry.into_iter().flat_map(|entry| &mut entry.active) {
+                if target.container == *container {
+                    target.addr = addr;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn probe(&self, addr: std::net::SocketAddr, _: &Probe, _: Duration) -> Result<ProbeOutcome, TrafficError> {
+        self.look(false, away, |world| {
+            let at = addr.ip().to_string();
+            let made = world.containers.iter_mut().find(|made| format!("10.0.0.{}", made.address) == at);
+            let ok = made.is_some_and(|made| {
+                made.answered += u32::from(made.answers());
+                made.answers()
+            });
+            Ok(ProbeOutcome { ok, detail: String::new(), millis: 1 })
+        })
+        .await
+    }
+
+    async fn in_flight(&self, container: &ContainerId) -> Result<InFlight, TrafficError> {
+        self.look(false, away, |world| Ok(InFlight { requests: u64::from(world.is_busy(container)), streams: 0 })).await
+    }
+
+    async fn cut(&self, container: &ContainerId, _: Duration) -> Result<(), TrafficError> {
+        self.act("traffic.cut".into(), 2, away, |world| {
+            world.busy.remove(container);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn stats(&self) -> Result<Vec<TrafficStats>, TrafficError> {
+        self.look(false, away, |world| {
+            let mut stats = TrafficStats::default();
+            for made in &world.containers {
+                stats.targets.insert(made.id.clone(), TargetCounters { requests: 100, ..TargetCounters::default() });
+            }
+            Ok(vec![stats])
+        })
+        .await
+    }
+}

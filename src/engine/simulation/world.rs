@@ -1,0 +1,412 @@
+//! What is there: images, containers, the proxy's table, the memory; and what happens by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use chrono::TimeDelta;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::engine::clock::Utc;
+use crate::model::{
+    Container, ContainerId, ContainerState, Digest, ImageDetails, ImageRef, Repository, Strategy, Table, Time, label,
+};
+use crate::ports::EngineEvent;
+
+use super::memory::Memory;
+
+/// The app of every scenario, and the name of the container that serves it where the name says so.
+pub(super) const APP: &str = "shop";
+
+/// The repository that it follows.
+pub(super) const REPOSITORY: &str = "registry.test/acme/shop";
+
+/// How an image behaves when it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nature {
+    Good,
+    /// The engine can't run its command.
+    CannotStart,
+    /// Its process ends so long after each start, in milliseconds.
+    Ends(i64),
+    /// It runs and never answers.
+    Deaf,
+}
+
+/// Where the process dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Crash {
+    Before(usize),
+    After(usize),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Image {
+    pub(super) digest: Digest,
+    pub(super) nature: Nature,
+    /// The engine has it, under these names.
+    pub(super) names: Vec<String>,
+}
+
+impl Image {
+    pub(super) fn id(&self) -> String {
+        Digest::of(self.digest.as_str().as_bytes()).to_string()
+    }
+
+    pub(super) fn document(&self) -> Value {
+        let tagged = |name: &&String| !name.contains('@');
+        json!({
+            "Id": self.id(), "Os": "linux", "Architecture": "amd64", "Size": 1,
+            "RepoDigests": self.names.iter().filter(|name| !tagged(name)).collect::<Vec<_>>(),
+            "RepoTags": self.names.iter().filter(tagged).collect::<Vec<_>>(),
+            "Config": {"Env": ["PATH=/bin", format!("VERSION={}", self.digest.short())], "Entrypoint": ["/app"]},
+        })
+    }
+
+    pub(super) fn details(&self) -> ImageDetails {
+        crate::docker::image_of(self.document())
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    pub(super) id: ContainerId,
+    pub(super) name: String,
+    pub(super) body: Value,
+    pub(super) image: Digest,
+    pub(super) nature: Nature,
+    pub(super) state: ContainerState,
+    pub(super) policy: Value,
+    pub(super) restarts: u64,
+    pub(super) created: Time,
+    pub(super) started: Option<Time>,
+    pub(super) finished: Option<Time>,
+    pub(super) again: Option<Time>,
+    /// It is the engine that was restarted: that counts as no restart of its own.
+    pub(super) booting: bool,
+    pub(super) address: u8,
+    /// Probes that it has answered since somebody started it.
+    pub(super) answered: u32,
+    /// It was looked at after it was made.
+    pub(super) inspected: bool,
+}
+
+impl Made {
+    pub(super) fn label(&self, name: &str) -> Option<&str> {
+        self.body["Labels"][name].as_str()
+    }
+
+    pub(super) fn policy_name(&self) -> &str {
+        self.policy["Name"].as_str().unwrap_or("no")
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        self.state == ContainerState::Running
+    }
+
+    pub(super) fn answers(&self) -> bool {
+        self.runs() && self.nature != Nature::Deaf
+    }
+
+    /// The host port that only one can have.
+    fn port(&self) -> Option<&str> {
+        self.body.pointer("/HostConfig/PortBindings/8080~1tcp/0/HostPort")?.as_str()
+    }
+
+    pub(super) fn document(&self, image: &Image) -> Value {
+        let time = |at: Option<Time>| {
+            at.map_or_else(
+                || "0001-01-01T00:00:00Z".to_owned(),
+                |at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            )
+        };
+        let mut config = self.body.clone();
+        let own = config.as_object_mut().expect("a body is an object");
+        let mut host = own.remove("HostConfig").unwrap_or_else(|| json!({}));
+        let networks = own.remove("NetworkingConfig").map_or(Value::Null, |mut c| c["EndpointsConfig"].take());
+        host["RestartPolicy"] = self.policy.clone();
+        if host["NetworkMode"].is_null() {
+            host["NetworkMode"] = json!("default");
+        }
+        let made = image.document();
+        let mut env: Vec<Value> = own.get("Env").and_then(Value::as_array).cloned().unwrap_or_default();
+        let key = |entry: &Value| entry.as_str().unwrap_or_default().split('=').next().unwrap_or_default().to_owned();
+        for entry in made["Config"]["Env"].as_array().expect("an image has an environment") {
+            if !env.iter().any(|own| key(own) == key(entry)) {
+                env.push(entry.clone());
+            }
+        }
+        own.insert("Env".to_owned(), json!(env));
+        if own.get("Entrypoint").is_none_or(Value::is_null) {
+            own.insert("Entrypoint".to_owned(), made["Config"]["Entrypoint"].clone());
+        }
+        if own.get("Hostname").is_none_or(Value::is_null) {
+            own.insert("Hostname".to_owned(), json!(self.id.short()));
+        }
+        let mut networks = if networks.is_object() { networks } else { json!({}) };
+        if networks.as_object().is_some_and(serde_json::Map::is_empty) {
+            networks["bridge"] = json!({});
+        }
+        if let Some(endpoints) = networks.as_object_mut() {
+            for endpoint in endpoints.values_mut() {
+                endpoint["IPAddress"] = if self.runs() { json!(format!("10.0.0.{}", self.address)) } else { json!("") };
+            }
+        }
+        json!({
+            "Id": self.id, "Name": format!("/{}", self.name), "Created": time(Some(self.created)), "Image": image.id(),
+            "RestartCount": self.restarts, "Config": config, "HostConfig": host, "Mounts": [],
+            "State": {"Status": self.state.label(), "ExitCode": i64::from(self.finished.is_some()),
+                "StartedAt": time(self.started), "FinishedAt": time(self.finished)},
+            "NetworkSettings": {"Networks": networks},
+        })
+    }
+}
+
+/// Everything.
+pub(super) struct World {
+    pub(super) strategy: Strategy,
+    /// The time at which the next run begins.
+    pub(super) time: Time,
+    pub(super) images: Vec<Image>,
+    pub(super) containers: Vec<Made>,
+    pub(super) table: Table,
+    /// Requests that a container still answers, until then.
+    pub(super) busy: BTreeMap<ContainerId, Time>,
+    pub(super) memory: Memory,
+    pub(super) tag: Digest,
+    pub(super) registry_down: bool,
+    /// The engine does not answer until then.
+    pub(super) away: Option<Time>,
+    /// How often a call fails, before or after it had its effect.
+    pub(super) flaws: f64,
+    pub(super) random: StdRng,
+    pub(super) crash: Option<Crash>,
+    pub(super) steps: usize,
+    pub(super) dead: bool,
+    /// A person interfered: what serves may be what they made of it.
+    pub(super) touched: bool,
+    /// Containers that a person laid hands on.
+    pub(super) hands: BTreeSet<ContainerId>,
+    pub(super) trace: Vec<String>,
+    pub(super) broken: Vec<String>,
+    pub(super) changed: Option<Time>,
+    pub(super) down: Option<Time>,
+    pub(super) gap: TimeDelta,
+    pub(super) listeners: Vec<mpsc::UnboundedSender<EngineEvent>>,
+    pub(super) made: u8,
+}
+
+pub(super) type Shared = Arc<Mutex<World>>;
+
+/// As the ports see it.
+#[derive(Clone)]
+pub(super) struct Sim(pub(super) Shared);
+
+impl Sim {
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().expect("no holder panics")
+    }
+}
+
+impl World {
+    pub(super) fn new(strategy: Strategy, seed: u64) -> Self {
+        let time = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let first = Image { digest: Digest::of(b"v1"), nature: Nature::Good, names: Vec::new() };
+        Self {
+            strategy,
+            time,
+            tag: first.digest.clone(),
+            images: vec![first],
+            containers: Vec::new(),
+            table: Table::default(),
+            busy: BTreeMap::new(),
+            memory: Memory::default(),
+            registry_down: false,
+            away: None,
+            flaws: 0.0,
+            random: StdRng::seed_from_u64(seed),
+            crash: None,
+            steps: 0,
+            dead: false,
+            touched: false,
+            hands: BTreeSet::new(),
+            trace: Vec::new(),
+            broken: Vec::new(),
+            changed: None,
+            down: None,
+            gap: TimeDelta::zero(),
+            listeners: Vec::new(),
+            made: 1,
+        }
+    }
+
+    /// A new image under the tag.
+    pub(super) fn push(&mut self, nature: Nature) -> Digest {
+        let digest = Digest::of(format!("v{}", self.images.len() + 1).as_bytes());
+        self.images.push(Image { digest: digest.clone(), nature, names: Vec::new() });
+        self.tag = digest.clone();
+        digest
+    }
+
+    pub(super) fn image(&self, digest: &Digest) -> &Image {
+        self.images.iter().find(|image| image.digest == *digest).expect("containers are made of known images")
+    }
+
+    pub(super) fn find(&mut self, id: &ContainerId) -> Option<&mut Made> {
+        self.containers.iter_mut().find(|made| made.id == *id)
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<&Made> {
+        self.containers.iter().find(|made| made.name == name)
+    }
+
+    pub(super) fn document(&self, made: &Made) -> Value {
+        made.document(self.image(&made.image))
+    }
+
+    pub(super) fn container(&self, made: &Made) -> Container {
+        let document = self.document(made);
+        let mut container = crate::docker::understood(&document).expect("what is made here can be understood");
+        if made.label(label::APP).is_none() {
+            let written = document["Config"]["Image"].as_str().unwrap_or_default();
+            if let Some(digest) = crate::docker::digest_of(&self.image(&made.image).details(), written) {
+                container.owned.digest = digest;
+            }
+        }
+        container
+    }
+
+    /// The digest behind a reference, an id or `repository@digest`, as far as the engine has it.
+    pub(super) fn present(&self, reference: &str) -> Option<&Image> {
+        self.images.iter().find(|image| {
+            !image.names.is_empty() && (image.id() == reference || image.names.iter().any(|name| name == reference))
+        })
+    }
+
+    pub(super) fn name_image(&mut self, id: &str, name: &str) -> bool {
+        if !self.images.iter().any(|image| image.id() == id && !image.names.is_empty()) {
+            return false;
+        }
+        for image in &mut self.images {
+            image.names.retain(|known| known != name);
+            if image.id() == id {
+                image.names.push(name.to_owned());
+            }
+        }
+        true
+    }
+
+    pub(super) fn pull(&mut self, digest: &Digest) {
+        let repository: Repository = REPOSITORY.parse().expect("a repository");
+        let name = ImageRef::by_digest(&repository, digest).to_string();
+        let image = self.images.iter_mut().find(|image| image.digest == *digest).expect("only known ones are pulled");
+        if !image.names.contains(&name) {
+            image.names.push(name);
+        }
+    }
+
+    /// Makes a container of an image that is present.
+    pub(super) fn make(&mut self, name: &str, body: Value, image: &Digest) -> ContainerId {
+        self.made = self.made.checked_add(1).unwrap_or(2);
+        let id =
+            ContainerId(Digest::of(&self.random.random::<[u8; 8]>()).as_str().trim_start_matches("sha256:").to_owned());
+        let policy = body["HostConfig"]["RestartPolicy"].clone();
+        self.containers.push(Made {
+            id: id.clone(),
+            name: name.to_owned(),
+            image: image.clone(),
+            nature: self.image(image).nature,
+            body,
+            state: ContainerState::Created,
+            policy: if policy.is_object() { policy } else { json!({"Name": "no", "MaximumRetryCount": 0}) },
+            restarts: 0,
+            created: Utc::now(),
+            started: None,
+            finished: None,
+            again: None,
+            booting: false,
+            address: self.made,
+            answered: 0,
+            inspected: false,
+        });
+        self.tell(&id, "create");
+        id
+    }
+
+    /// Starts a container, or says why it can't be.
+    pub(super) fn start(&mut self, id: &ContainerId) -> Result<(), String> {
+        let Some(made) = self.find(id).cloned() else { return Err("no such container".to_owned()) };
+        if made.runs() {
+            return Ok(());
+        }
+        let taken =
+            |other: &&Made| other.id != *id && other.runs() && other.port().is_some() && other.port() == made.port();
+        if let Some(other) = self.containers.iter().find(taken) {
+            return Err(format!("port is already allocated by {}", other.name));
+        }
+        if made.nature == Nature::CannotStart {
+            return Err("exec: no such file".to_owned());
+        }
+        let now = Utc::now();
+        if let Some(made) = self.find(id) {
+            (made.state, made.started, made.restarts, made.answered) = (ContainerState::Running, Some(now), 0, 0);
+        }
+        self.tell(id, "start");
+        Ok(())
+    }
+
+    /// Stops it as a person or we do: no policy starts it again.
+    pub(super) fn halt(&mut self, id: &ContainerId) {
+        if let Some(made) = self.find(id)
+            && matches!(made.state, ContainerState::Running | ContainerState::Restarting | ContainerState::Paused)
+        {
+            (made.state, made.finished, made.again) = (ContainerState::Exited, Some(Utc::now()), None);
+            self.tell(id, "die");
+        }
+    }
+
+    pub(super) fn tell(&mut self, id: &ContainerId, action: &str) {
+        let app = self.find(id).and_then(|made| made.label(label::APP)?.parse().ok());
+        let event = EngineEvent { app, container: id.clone(), action: action.to_owned() };
+        self.listeners.retain(|listener| listener.send(event.clone()).is_ok());
+    }
+
+    /// What has happened by itself until now.
+    pub(super) fn tick(&mut self) {
+        let now = Utc::now();
+        for index in 0..self.containers.len() {
+            while let Some(action) = self.containers.get_mut(index).and_then(|made| happens(made, now)) {
+                let id = self.containers[index].id.clone();
+                self.tell(&id, action);
+            }
+        }
+        self.measure(now);
+    }
+}
+
+/// The next thing that happens to a container before `now`.
+fn happens(made: &mut Made, now: Time) -> Option<&'static str> {
+    if let (Nature::Ends(after), Some(started), true) = (made.nature, made.started, made.runs()) {
+        let end = started + TimeDelta::milliseconds(after);
+        if end > now {
+            return None;
+        }
+        made.finished = Some(end);
+        let wait = TimeDelta::milliseconds(100 << made.restarts.min(9));
+        let limit = made.policy["MaximumRetryCount"].as_u64().unwrap_or_default();
+        let restarts = match made.policy_name() {
+            "always" | "unless-stopped" => true,
+            "on-failure" => limit == 0 || made.restarts < limit,
+            _ => false,
+        };
+        (made.state, made.again) =
+            if restarts { (ContainerState::Restarting, Some(end + wait)) } else { (ContainerState::Exited, None) };
+        return Some("die");
+    }
+    let again = made.again.filter(|again| *again <= now && made.state == ContainerState::Restarting)?;
+    (made.state, made.started, made.again) = (ContainerState::Running, Some(again), None);
+    made.restarts = if std::mem::take(&mut made.booting) { 0 } else { made.restarts + 1 };
+    Some("start")
+}

@@ -1,0 +1,357 @@
+//! One app of one strategy, swapped again and again.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::support::{Image, Load, Program, Setup, free_port, signal_pid, wait_for};
+
+use super::cell::{Harm, Point, Verdict};
+
+/// Nothing may take longer from the kill to the end.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The longest time without service that is a recreation's own: one container stops, the other starts and, where the
+/// agent was killed in between, the agent starts.
+const GAP: Duration = Duration::from_secs(8);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strategy {
+    Proxy,
+    Overlap,
+    Recreate,
+}
+
+impl Strategy {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Overlap => "overlap",
+            Self::Recreate => "recreate",
+        }
+    }
+
+    fn app(self) -> &'static str {
+        match self {
+            Self::Proxy => "matrix-proxy",
+            Self::Overlap => "matrix-overlap",
+            Self::Recreate => "matrix-recreate",
+        }
+    }
+
+    /// The restart policy of its containers.
+    fn policy(self) -> &'static str {
+        match self {
+            Self::Proxy => "unless-stopped",
+            Self::Overlap => "always",
+            Self::Recreate => "on-failure",
+        }
+    }
+}
+
+pub(super) struct Lane {
+    strategy: Strategy,
+    program: Program,
+    /// Where users reach it; a worker has none.
+    port: Option<u16>,
+    version: usize,
+    kills: usize,
+}
+
+impl Lane {
+    pub(super) async fn prepared(strategy: Strategy) -> Self {
+        Self::named(strategy, strategy.app()).await
+    }
+
+    /// Version 1 serves.
+    pub(super) async fn named(strategy: Strategy, app: &'static str) -> Self {
+        let mut setup = Setup::new(app);
+        setup.swap =
+            "probe_interval: 50ms, min_healthy: 200ms, healthy_deadline: 8s, bake: 300ms, drain: 5s, drain_streams: 5s";
+        setup.failpoints = true;
+        setup.declared = strategy == Strategy::Proxy;
+        setup.more = "keep: 1\n    health: {http: /healthz}";
+        let mut program = Program::prepared(setup).await;
+        Image::sample("v1").push(&program.registry, app, "latest").await;
+        let published = free_port();
+        if strategy != Strategy::Proxy {
+            run(&program, strategy, published);
+        }
+        program.start();
+        let port = match strategy {
+            Strategy::Proxy => Some(program.port),
+            Strategy::Overlap => None,
+            Strategy::Recreate => Some(published),
+        };
+        let mut lane = Self { strategy, program, port, version: 1, kills: 0 };
+        let problem = lane.converged("", Instant::now()).await.err();
+        assert!(problem.is_none(), "{problem:?}\n{}", lane.program.log());
+        // Some swaps first: from then on each is like the other, and removes as many old images.
+        for _ in 0..3 {
+            lane.swapped().await;
+        }
+        lane
+    }
+
+    /// The next version under the tag.
+    async fn push(&mut self) -> (String, String) {
+        self.version += 1;
+        let version = format!("v{}", self.version);
+        let digest = Image::sample(&version).push(&self.program.registry, self.program.setup.app, "latest").await;
+        (version, digest.to_string())
+    }
+
+    async fn swapped(&mut self) {
+        let (_, digest) = self.push().await;
+        let problem = self.converged(&digest, Instant::now()).await.err();
+        assert!(problem.is_none(), "{problem:?}\n{}", self.program.log());
+    }
+
+    /// The side effects of an undisturbed swap, in order, each with its number among those of its name.
+    pub(super) async fn watched(&mut self) -> Vec<(String, usize)> {
+        let trace = self.program.failpoints().join("trace");
+        std::fs::write(&trace, "").unwrap();
+        self.swapped().await;
+        let text = std::fs::read_to_string(&trace).unwrap();
+        std::fs::remove_file(trace).unwrap();
+        let names: Vec<&str> = text.lines().collect();
+        let nth = |index: usize| names[..=index].iter().filter(|name| **name == names[index]).count();
+        (0..names.len()).map(|index| (names[index].to_owned(), nth(index))).collect()
+    }
+
+    /// The supervisor waits longer each time that the agent dies: no user kills it twenty times a minute.
+    async fn refreshed(&mut self) {
+        self.kills += 1;
+        if !self.kills.is_multiple_of(5) {
+            return;
+        }
+        self.program.signal(Signal::TERM);
+        let program = &self.program;
+        program.wait(LIMIT, "tagboat ends", || async { program.child("proxy").is_none().then_some(()) }).await;
+        self.program.start();
+        let problem = self.converged("", Instant::now()).await.err();
+        assert!(problem.is_none(), "{problem:?}\n{}", self.program.log());
+    }
+
+    /// A swap in which the agent is killed.
+    pub(super) async fn killed(&mut self, point: Point, harm: Harm) -> Verdict {
+        self.refreshed().await;
+        let armed = self.program.failpoints().join("armed");
+        let before = format!("v{}", self.version);
+        std::fs::write(&armed, point.armed(&format!("v{}", self.version + 1))).unwrap();
+        let load = self.port.map(|port| Load::start(port, &["--rps", "100", "--mode", "close", "--conns", "20"]));
+        let watch = Watch::start(&self.program);
+        let (version, digest) = self.push().await;
+        let mut verdict = Verdict {
+            strategy: self.strategy.label(),
+            effect: format!("{} {}", point.name, point.nth),
+            harm,
+            failed: 0,
+            gap: Duration::ZERO,
+            converged: Duration::ZERO,
+            orphans: 0,
+            problems: Vec::new(),
+        };
+        let place = format!("{} {point:?} {harm:?} {version}", self.strategy.label());
+        let program = &self.program;
+        let halted =
+            tokio::time::timeout(LIMIT, wait_for(LIMIT * 2, "the agent stands still", || async { program.halted() }));
+        let Ok(agent) = halted.await else {
+            let state = self.program.status().await;
+            verdict.problems.push(format!("{place}: the side effect never came\n{state:#?}\n{}", tail(&self.program)));
+            let _ = std::fs::remove_file(armed);
+            return verdict;
+        };
+        std::fs::remove_file(armed).unwrap();
+        self.strike(agent, harm).await;
+        let killed = Instant::now();
+        match self.converged(&digest, killed).await {
+            Ok(()) => {}
+            Err(problem) => verdict.problems.push(format!("{place}: {problem}\n{}", tail(&self.program))),
+        }
+        verdict.converged = killed.elapsed();
+        verdict.orphans = self.containers().len().saturating_sub(1);
+        let least = watch.finish().await;
+        if let Some(load) = load {
+            self.judge(&load.finish().0, (&before, &version), &mut verdict, &place);
+        } else if least < 1 {
+            verdict.problems.push(format!("{place}: for a while none ran"));
+        }
+        if let Err(problem) = self.history(&digest, harm).await {
+            verdict.problems.push(format!("{place}: {problem}"));
+        }
+        eprintln!("{place}: {:?}, {} failed, {} problems", verdict.converged, verdict.failed, verdict.problems.len());
+        verdict.problems.iter().for_each(|problem| eprintln!("{}", problem.chars().take(3000).collect::<String>()));
+        verdict
+    }
+
+    /// Kills what is to be killed.
+    async fn strike(&mut self, agent: u32, harm: Harm) {
+        match harm {
+            Harm::Proxy => {
+                self.program.kill("proxy");
+                signal_pid(agent, Signal::KILL);
+            }
+            Harm::Power => {
+                let proxy = self.program.child("proxy");
+                signal_pid(self.program.supervisor(), Signal::KILL);
+                signal_pid(agent, Signal::KILL);
+                proxy.into_iter().for_each(|pid| signal_pid(pid, Signal::KILL));
+                self.program.start();
+            }
+            Harm::Intact | Harm::Deleted | Harm::CutShort => {
+                harm.apply(&self.program.state().join("db"));
+                signal_pid(agent, Signal::KILL);
+            }
+        }
+    }
+
+    fn judge(&self, report: &Value, (before, version): (&str, &str), verdict: &mut Verdict, place: &str) {
+        verdict.failed = report["failed"].as_u64().unwrap();
+        let moment = |version: &str, key: &str| report["versions"][version][key].as_u64();
+        if let (Some(last), Some(first)) = (moment(before, "last_unix_ms"), moment(version, "first_unix_ms")) {
+            verdict.gap = Duration::from_millis(first.saturating_sub(last));
+        }
+        let reasons = &report["reasons"];
+        if self.strategy == Strategy::Proxy && !verdict.harm.costs_requests() && verdict.failed > 0 {
+            verdict.problems.push(format!("{place}: {} requests failed: {reasons}", verdict.failed));
+        }
+        if verdict.harm == Harm::Proxy && reasons.to_string().contains("connect:") {
+            verdict.problems.push(format!("{place}: connections were refused: {reasons}"));
+        }
+        if verdict.gap > GAP {
+            verdict.problems.push(format!("{place}: nothing served for {:?}", verdict.gap));
+        }
+    }
+
+    /// All containers of the app and of its swaps.
+    fn containers(&self) -> Vec<Value> {
+        let app = self.program.setup.app;
+        let filter = match self.strategy {
+            Strategy::Proxy => format!("label=tagboat.app={app}"),
+            _ => format!("label=tagboat.scope={app}"),
+        };
+        let docker = self.program.docker();
+        let ids = docker.must(&["ps", "-aq", "--filter", &filter]);
+        let ids: Vec<&str> = ids.split_whitespace().collect();
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let inspected = docker.cli(&[["inspect"].as_slice(), ids.as_slice()].concat());
+        serde_json::from_slice(&inspected.stdout).unwrap_or_default()
+    }
+
+    /// Waits until this digest serves, and there is one container, as it was.
+    async fn converged(&self, digest: &str, since: Instant) -> Result<(), String> {
+        loop {
+            let status = self.program.status().await.unwrap_or_default();
+            let said = status["state"] == "up_to_date"
+                && (digest.is_empty() || status["deployed"]["digest"] == digest)
+                && status["deploying"].is_null();
+            let problem = if said { self.as_wanted() } else { Some(format!("status: {status:#}")) };
+            let Some(problem) = problem else { return Ok(()) };
+            if since.elapsed() > LIMIT {
+                return Err(format!("not converged within {LIMIT:?}: {problem}"));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// What is wrong with the containers.
+    fn as_wanted(&self) -> Option<String> {
+        let containers = self.containers();
+        let [only] = containers.as_slice() else {
+            let names: Vec<String> =
+                containers.iter().map(|c| format!("{} {}", c["Name"], c["State"]["Status"])).collect();
+            return Some(format!("there are {names:?}"));
+        };
+        let policy = only["HostConfig"]["RestartPolicy"]["Name"].as_str().unwrap_or_default();
+        let named = self.strategy == Strategy::Proxy || only["Name"] == format!("/{}", self.program.setup.app);
+        let fine = only["State"]["Status"] == "running" && policy == self.strategy.policy() && named;
+        (!fine).then(|| format!("{} is {} with policy {policy}", only["Name"], only["State"]["Status"]))
+    }
+
+    /// No entry is left open, and the swap is there as far as it can be remembered.
+    async fn history(&self, digest: &str, harm: Harm) -> Result<(), String> {
+        let path = format!("/apps/{}/deployments", self.program.setup.app);
+        let history = self.program.get(&path).await.ok_or("the history can't be read")?;
+        let all = history.as_array().or_else(|| history["deployments"].as_array()).cloned().unwrap_or_default();
+        if let Some(open) = all.iter().find(|entry| entry["result"] == "running") {
+            return Err(format!("the history has a swap that never ended: {open:#}"));
+        }
+        let there = all.iter().any(|entry| entry["digest"] == digest && entry["result"] == "succeeded");
+        if matches!(harm, Harm::Intact | Harm::Proxy | Harm::Power) && !there {
+            return Err(format!("the history does not tell of the swap: {history:#}"));
+        }
+        Ok(())
+    }
+}
+
+/// `docker run` as a person would.
+fn run(program: &Program, strategy: Strategy, port: u16) {
+    let app = program.setup.app;
+    let scope = format!("tagboat.scope={app}");
+    let publish = format!("127.0.0.1:{port}:8080");
+    let image = format!("{}/{app}:latest", program.registry.host());
+    let mut args = vec!["run", "-d", "--name", app, "--restart", strategy.policy(), "--stop-timeout", "2"];
+    args.extend(["--label", "tagboat.enable=true", "--label", "tagboat.keep=1", "--label", &scope]);
+    if strategy == Strategy::Recreate {
+        args.extend(["-p", &publish]);
+    }
+    args.push(&image);
+    program.docker().must(&args);
+}
+
+fn tail(program: &Program) -> String {
+    let log = program.log();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
+
+/// Counts by the engine's events how many containers of an app run.
+struct Watch {
+    process: std::process::Child,
+    running: i64,
+}
+
+impl Watch {
+    fn start(program: &Program) -> Self {
+        let app = program.setup.app;
+        let docker = program.docker();
+        let filter = format!("label=tagboat.scope={app}");
+        let running = docker.must(&["ps", "-q", "--filter", &filter]).lines().count();
+        let mut command = std::process::Command::new("docker");
+        command.args([
+            "-H",
+            &docker.host,
+            "events",
+            "--filter",
+            &filter,
+            "--filter",
+            "event=start",
+            "--filter",
+            "event=die",
+        ]);
+        command.args(["--format", "{{.Action}}"]).stdout(std::process::Stdio::piped());
+        Self { process: command.spawn().unwrap(), running: i64::try_from(running).unwrap() }
+    }
+
+    /// The least that ran at any time.
+    async fn finish(mut self) -> i64 {
+        // The client prints as it reads; what has happened is there.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let _ = self.process.kill();
+        let mut text = String::new();
+        let mut out = self.process.stdout.take().unwrap();
+        std::io::Read::read_to_string(&mut out, &mut text).unwrap();
+        let _ = self.process.wait();
+        let (mut now, mut least) = (self.running, self.running);
+        for line in text.lines() {
+            now += if line.trim() == "start" { 1 } else { -1 };
+            least = least.min(now);
+        }
+        least
+    }
+}
