@@ -138,6 +138,7 @@ pub(super) fn registry_config(registry: &config::Registry) -> registry::Registry
         username: registry.username.clone(),
         password: registry.password.clone(),
         password_file: registry.password_file.clone(),
+        provider: registry.provider.clone(),
         ca_file: registry.ca_file.clone(),
         http: registry.http,
         max_concurrent: registry.max_concurrent,

@@ -9,7 +9,8 @@ use crate::model::{App, ListenAddr, Route};
 
 use super::app::app;
 use super::errors::Report;
-use super::file::{AdoptFile, DefaultsFile, File, HooksFile, ReceiverFile, RegistryFile};
+use super::file::{AdoptFile, DefaultsFile, File, HooksFile, ReceiverFile};
+use super::registry::registry;
 use super::{Adopt, Api, Config, Docker, HookKind, HookSecret, Hooks, Log, Receiver, Registry};
 
 /// Takes a file that fits the schema.
@@ -115,28 +116,6 @@ fn receiver(id: String, file: ReceiverFile, report: &mut Report) -> Option<Recei
         }
     };
     Some(Receiver { id, kind, secret, default_host: file.default_host, aliases: file.aliases })
-}
-
-fn registry(name: &str, file: RegistryFile, report: &mut Report) -> Registry {
-    let path = format!("registries.{name}");
-    if name.contains('/') {
-        report.add(&path, "must be the registry's name alone, such as `ghcr.io`");
-    }
-    let has_password = file.password.as_ref().is_some_and(|p| !p.is_empty()) || file.password_file.is_some();
-    if file.username.is_none() && has_password {
-        report.add(&path, "`username` is missing");
-    }
-    if file.password.is_some() && file.password_file.is_some() {
-        report.add(&path, "a registry has `password` or `password_file`, not both");
-    }
-    Registry {
-        username: file.username.filter(|_| has_password),
-        password: file.password.filter(|p| !p.is_empty()).map(SecretString::from),
-        password_file: file.password_file.map(PathBuf::from),
-        ca_file: file.ca_file.map(PathBuf::from),
-        http: file.http.unwrap_or_default(),
-        max_concurrent: file.max_concurrent.map(|n| n as usize),
-    }
 }
 
 /// A secret given here or in a file; an empty one is an error, because anyone knows it.

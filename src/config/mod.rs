@@ -10,6 +10,7 @@ mod errors;
 mod file;
 mod follow;
 mod labels;
+mod registry;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -156,6 +157,8 @@ pub struct Registry {
     pub password: Option<SecretString>,
     /// A file with the password.
     pub password_file: Option<PathBuf>,
+    /// Who else knows who we are.
+    pub provider: Option<crate::registry::Provider>,
     /// Certificates to trust.
     pub ca_file: Option<PathBuf>,
     /// Plain HTTP.

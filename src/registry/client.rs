@@ -15,12 +15,12 @@ use crate::model::{
 use crate::ports::{Registry, RegistryError, RegistryErrorKind, Store};
 
 use super::backoff::Standing;
-use super::credentials::{Finder, dockers_own};
-use super::host::{Answer, Ask, Host};
+use super::credentials::{Finder, same_entries};
+use super::host::{Answer, Ask, Host, is_plain};
 use super::manifest::{Document, config_platform, matches, read};
 use super::pool::Pools;
 use super::quota::quota;
-use super::refusal::{same, trouble};
+use super::refusal::trouble;
 use super::{Config, Limits, RegistryConfig, tags};
 
 /// Answers to a HEAD that `resolve` makes sense of.
@@ -62,7 +62,10 @@ impl Client {
         let same_docker = current.docker_config == config.docker_config;
         self.hosts.write().expect("no holder panics").retain(|name, host| {
             let settings = config.registries.get(name).cloned().unwrap_or_default();
-            same_docker && host.config.ca_file.is_none() && same_settings(&settings, &host.config)
+            same_docker
+                && host.config.ca_file.is_none()
+                && same_settings(&settings, &host.config)
+                && same_entries(&current, &config, name)
         });
         self.pools.forget();
         *current = config;
@@ -76,7 +79,7 @@ impl Client {
         // Held until the host is in its place, so that a change of the configuration can't come between.
         let config = self.config.read().expect("no holder panics");
         let settings = config.registries.get(name).cloned().unwrap_or_default();
-        let finder = Finder::new(name, &settings, config.docker_config.clone().or_else(dockers_own));
+        let finder = Finder::new(name, is_plain(repository.api_host(), &settings), &config);
         let host = Host::new(repository, &settings, finder, &self.pools, self.limits, self.metrics.clone()).map_err(
             |message| RegistryError { kind: RegistryErrorKind::Tls, message, retry_after: None, source: None },
         )?;
@@ -212,17 +215,9 @@ impl Client {
     }
 }
 
+/// The same but for who we are, which `same_entries` compares.
 fn same_settings(one: &RegistryConfig, other: &RegistryConfig) -> bool {
-    let password = match (&one.password, &other.password) {
-        (Some(one), Some(other)) => same(one, other),
-        (one, other) => one.is_none() && other.is_none(),
-    };
-    password
-        && one.username == other.username
-        && one.password_file == other.password_file
-        && one.ca_file == other.ca_file
-        && one.http == other.http
-        && one.max_concurrent == other.max_concurrent
+    one.ca_file == other.ca_file && one.http == other.http && one.max_concurrent == other.max_concurrent
 }
 
 fn note_key(registry: &str) -> String {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use http::header::{ACCEPT, AUTHORIZATION, IF_NONE_MATCH, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant};
 use url::Url;
@@ -48,8 +48,6 @@ pub(super) struct Host {
     /// Requests under way at once.
     pub(super) slots: Semaphore,
     pub(super) tokens: Tokens,
-    /// What its token service did not accept, and until when it is not shown again.
-    pub(super) refused_secret: Mutex<Option<(SecretString, Instant)>>,
     pub(super) finder: Finder,
     pub(super) standing: Mutex<Standing>,
     pub(super) habits: Habits,
@@ -83,8 +81,7 @@ impl Host {
         metrics: Metrics,
     ) -> Result<Self, String> {
         let (name, api) = (repository.registry(), repository.api_host());
-        // Whoever names certificates for a registry on this host means TLS.
-        let plain = config.http || (is_loopback(api) && config.ca_file.is_none());
+        let plain = is_plain(api, config);
         let trust = match &config.ca_file {
             _ if plain => Trust::Plain,
             Some(path) => Trust::File(path.clone()),
@@ -99,7 +96,6 @@ impl Host {
             limits,
             slots: Semaphore::new(config.max_concurrent.unwrap_or(CONCURRENT).clamp(1, Semaphore::MAX_PERMITS)),
             tokens: Tokens::default(),
-            refused_secret: Mutex::default(),
             finder,
             standing: Mutex::default(),
             habits: Habits::default(),
@@ -130,7 +126,7 @@ impl Host {
             return Err(self.refused(ask.repository, &words).await);
         };
         let Some(introduction) = self.introduce(ask.repository, challenge, introduction.as_ref()).await? else {
-            return Err(self.refused(ask.repository, "it answered 401 and wants a user and a password").await);
+            return Ok(answer);
         };
         self.once(ask, Some(&introduction)).await
     }
@@ -199,6 +195,12 @@ impl Host {
         Err(self.error(RegistryErrorKind::Protocol, repository, "it redirects too often", None))
     }
 
+    /// The address of its API.
+    pub(super) fn api(&self, repository: &Repository) -> Result<Url, RegistryError> {
+        let words = format!("{} is no address", self.base);
+        self.base.parse().map_err(|_| self.error(RegistryErrorKind::Protocol, repository, &words, None))
+    }
+
     pub(super) fn basic(&self, repository: &Repository, used: &Credentials) -> Result<HeaderValue, RegistryError> {
         use base64::Engine;
         let pair = format!("{}:{}", used.username, used.secret.expose_secret());
@@ -206,7 +208,7 @@ impl Host {
         self.authorization(repository, &text)
     }
 
-    fn authorization(&self, repository: &Repository, text: &str) -> Result<HeaderValue, RegistryError> {
+    pub(super) fn authorization(&self, repository: &Repository, text: &str) -> Result<HeaderValue, RegistryError> {
         let words = "its token holds characters that can't be sent";
         let mut value = HeaderValue::from_str(text)
             .map_err(|_| self.error(RegistryErrorKind::Protocol, repository, words, None))?;
@@ -260,9 +262,14 @@ impl Host {
     }
 }
 
-fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
+pub(super) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(parse).collect()
+}
+
+/// Whether a registry is spoken to in plain HTTP. Whoever names certificates for one on this host means TLS.
+pub(super) fn is_plain(api: &str, config: &RegistryConfig) -> bool {
+    config.http || (is_loopback(api) && config.ca_file.is_none())
 }
 
 /// A registry on this host is spoken to in plain HTTP, as Docker does.

@@ -18,6 +18,7 @@ mod pool;
 mod quota;
 mod refusal;
 mod tags;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,11 @@ use secrecy::SecretString;
 use tokio::time::Duration;
 
 pub use client::Client;
+pub use credentials::{
+    AwsSettings, AzureSettings, Environment, ExecSettings, Given, GoogleSettings, KeepError, Kept, Provider, erase,
+    keep,
+};
+pub use verify::{Verdict, verify};
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -53,10 +59,13 @@ const DOCUMENT: usize = 4 << 20;
 /// What is known of the registries.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// By the registry's name in references: `ghcr.io`, `registry.example.com:5000`.
+    /// By the registry's name in references: `ghcr.io`, `registry.example.com:5000`; by `ghcr.io/acme` the credentials
+    /// for what is below it.
     pub registries: BTreeMap<String, RegistryConfig>,
-    /// Docker's `config.json`; `None`: `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.
+    /// Docker's `config.json`, and no other file; `None`: every place where docker and podman keep theirs.
     pub docker_config: Option<PathBuf>,
+    /// Where variables are looked up.
+    pub environment: Environment,
 }
 
 /// One registry.
@@ -68,6 +77,8 @@ pub struct RegistryConfig {
     pub password: Option<SecretString>,
     /// A file that holds it, read anew at each use.
     pub password_file: Option<PathBuf>,
+    /// Who else knows the credentials; without `username`.
+    pub provider: Option<Provider>,
     /// Certificates that are trusted besides the system's.
     pub ca_file: Option<PathBuf>,
     /// Plain HTTP; loopback registries without a `ca_file` have it anyway.

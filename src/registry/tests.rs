@@ -1,5 +1,7 @@
 //! Faults, against a registry in this process that records what it is asked.
 
+mod being_known;
+mod clouds;
 mod fake;
 mod faults;
 mod letting_in;

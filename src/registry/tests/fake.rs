@@ -167,7 +167,7 @@ pub(super) fn client(registries: &[(&Fake, RegistryConfig)]) -> Client {
 
 pub(super) fn config(registries: &[(&Fake, RegistryConfig)]) -> Config {
     let registries = registries.iter().map(|(fake, config)| (fake.addr.to_string(), config.clone())).collect();
-    Config { registries, docker_config: Some("/nowhere/config.json".into()) }
+    Config { registries, docker_config: Some("/nowhere/config.json".into()), ..Config::default() }
 }
 
 pub(super) fn client_with(registries: &[(&Fake, RegistryConfig)], notes: Arc<Notes>, limits: Limits) -> Client {
