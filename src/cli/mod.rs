@@ -14,9 +14,11 @@ mod exit;
 mod files;
 mod follow;
 mod history;
+mod login;
 mod out;
 mod plan;
 mod process;
+mod secret;
 mod status;
 mod tags;
 #[cfg(test)]

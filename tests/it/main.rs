@@ -10,6 +10,7 @@ mod faults;
 mod fidelity;
 mod kills;
 mod layers;
+mod login;
 mod policy;
 mod proxy;
 mod registry;
