@@ -129,7 +129,8 @@ metrics! {
     swap_downtime_seconds: HistogramVec ["app", "strategy"],
     /// Digests that failed and are not tried again by themselves.
     quarantined_digests: IntGaugeVec ["app"],
-    /// Webhook deliveries by result: accepted, unauthorized, too_large, queue_full, ignored.
+    /// Webhook deliveries by result: accepted (an app looks), ignored, duplicate, handshake, unauthorized, unverifiable
+    /// (a certificate or key could not be fetched), too_large, queue_full.
     webhooks_total: IntCounterVec ["hook", "sender", "result"],
     /// 1, with what is running.
     build_info: IntGaugeVec ["version", "role"],

@@ -144,8 +144,8 @@ pub struct EngineInfo {
     pub api_version: (u32, u32),
     /// What it runs.
     pub platform: Platform,
-    /// Its unique id.
-    pub id: String,
+    /// Its defaults and everything else that it tells of itself (`GET /info`).
+    pub about: serde_json::Value,
 }
 
 /// A container to be created: the JSON body of the API call, complete.
@@ -189,6 +189,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// One container, with its whole inspect document. Of one that a person made, the digest is that of its image.
     async fn inspect(&self, id: &ContainerId) -> Result<(Container, serde_json::Value), EngineError>;
+
+    /// The inspect document of any container, by its id or name; `None` when there is none.
+    async fn document(&self, reference: &str) -> Result<Option<serde_json::Value>, EngineError>;
 
     /// An image by any reference or id; `None` when the engine does not have it.
     async fn image(&self, reference: &str) -> Result<Option<ImageDetails>, EngineError>;

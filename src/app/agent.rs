@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config};
 use crate::docker::Docker;
 use crate::engine::{Adoption, Fleet, Found, Handle, Ports, Settings};
-use crate::http::webhooks::{self, HookAuth, HookKind, HookReceiver};
+use crate::http::webhooks::{self, HookWorker, HooksState, HttpsFetch};
 use crate::http::{self, Access, ApiState, MetricsState};
 use crate::listeners;
 use crate::metrics::Metrics;
 use crate::model::ListenAddr;
+use crate::ports::Store;
 use crate::store::SledStore;
 use crate::{docker, proxy, registry};
 
@@ -63,9 +64,14 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
     let metrics = Metrics::new();
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), "agent"]).set(1);
     let ports = ports(&config, &metrics)?;
-    let settings = Settings { owner: config.state_dir.display().to_string(), parallel_swaps: config.parallel_swaps };
+    let store = Arc::clone(&ports.store);
+    let settings = Settings {
+        owner: config.state_dir.display().to_string(),
+        parallel_swaps: config.parallel_swaps,
+        ties: Arc::default(),
+    };
     let mut fleet = Fleet::start(ports, settings, config.apps.clone(), shutdown.clone());
-    let doors = doors(&config, &fleet.handle(), &metrics, &mut passed, &shutdown)?;
+    let doors = doors(&config, &fleet.handle(), &store, &metrics, &mut passed, &shutdown)?;
     let found = config.adopt.enabled.then(|| fleet.seek(adoption(&config)));
     let ended = attend(path, &config, &mut fleet, found).await?;
     tracing::info!("agent ends at the next safe point");
@@ -149,6 +155,7 @@ pub(super) fn registry_config(registry: &config::Registry) -> registry::Registry
 fn doors(
     config: &Config,
     handle: &Handle,
+    store: &Arc<dyn Store>,
     metrics: &Metrics,
     passed: &mut Vec<(String, TcpListener)>,
     shutdown: &CancellationToken,
@@ -159,24 +166,35 @@ fn doors(
     };
     let empty = |error: http::EmptySecret| Error::System { operation: "use api.token".into(), source: Box::new(error) };
     let guarded = Access::guarded(config.api.token.as_ref(), []).map_err(empty)?;
-    let api = |access| http::api_router(ApiState::new(handle.clone(), access, shutdown.clone()));
+    let hooks = config.hooks.as_ref().map(|hooks| webhooks(hooks, handle, store, metrics)).transpose()?;
+    let board = hooks.as_ref().map(|(_, state, _)| state.board());
+    let api =
+        |access| http::api_router(ApiState::new(handle.clone(), access, shutdown.clone()).with_hooks(board.clone()));
     let socket = run_dir(&config.state_dir).join("agent.sock");
     let unix = http::bind_unix(&socket).map_err(system(format!("make the socket {}", socket.display())))?;
     open(unix, api(Access::Full));
     open(tcp(passed, "api", &config.api.listen)?, api(guarded));
     let page = http::metrics_router(MetricsState::new(handle.clone(), metrics.clone()));
     open(tcp(passed, "metrics", &config.metrics)?, page);
-    if let Some(hooks) = &config.hooks {
-        let receivers = hooks.receivers.iter().map(receiver).collect();
-        let sink = handle.clone();
-        let (state, worker) =
-            webhooks::build(receivers, Box::new(move |hint| sink.hint(hint)), metrics.clone()).map_err(
-                |(id, error)| Error::System { operation: format!("use receiver {id}"), source: Box::new(error) },
-            )?;
-        open(tcp(passed, "hooks", &hooks.listen)?, http::hooks_router(state));
+    if let Some((listen, state, worker)) = hooks {
+        open(tcp(passed, "hooks", listen)?, http::hooks_router(state));
         doors.push(tokio::spawn(worker.run(shutdown.clone())));
     }
     Ok(doors)
+}
+
+/// The receivers' state and their worker.
+fn webhooks<'a>(
+    hooks: &'a config::Hooks,
+    handle: &Handle,
+    store: &Arc<dyn Store>,
+    metrics: &Metrics,
+) -> Result<(&'a ListenAddr, HooksState, HookWorker), Error> {
+    let (store, receivers) = (Arc::clone(store), hooks.receivers.clone());
+    let built = webhooks::build(receivers, handle.hinter(), store, Arc::new(HttpsFetch::default()), metrics.clone());
+    let (state, worker) = built
+        .map_err(|(id, error)| Error::System { operation: format!("use receiver {id}"), source: Box::new(error) })?;
+    Ok((&hooks.listen, state, worker))
 }
 
 /// A passed socket by name, or a fresh one.
@@ -187,22 +205,6 @@ fn tcp(passed: &mut Vec<(String, TcpListener)>, name: &str, address: &ListenAddr
         None => listeners::bind(address).map_err(crate::supervisor::Error::from)?,
     };
     http::Listener::try_from(socket).map_err(system(format!("listen on {address}")))
-}
-
-fn receiver(receiver: &config::Receiver) -> HookReceiver {
-    HookReceiver {
-        id: receiver.id.clone(),
-        kind: match receiver.kind {
-            config::HookKind::Distribution => HookKind::Distribution,
-            config::HookKind::Generic => HookKind::Generic,
-        },
-        auth: match &receiver.secret {
-            config::HookSecret::Token(token) => HookAuth::Header(token.clone()),
-            config::HookSecret::Hmac(key) => HookAuth::Hmac(key.clone()),
-        },
-        default_host: receiver.default_host.clone(),
-        aliases: receiver.aliases.clone(),
-    }
 }
 
 /// Waits for signals: SIGHUP takes over new apps, SIGTERM and SIGINT end.

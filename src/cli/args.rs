@@ -116,6 +116,9 @@ pub(super) enum Question {
         /// Only this digest; its beginning is enough
         digest: Option<String>,
     },
+    /// Make, show and try webhook receivers
+    #[command(subcommand)]
+    Hook(super::hook::HookCommand),
     /// Let an app follow its tag again
     Unpin {
         /// The app

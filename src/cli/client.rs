@@ -15,6 +15,7 @@ use super::args::Place;
 use super::exit::Exit;
 use super::transport::{Reply, Transport};
 use crate::engine::Answer;
+use crate::http::webhooks::HookView;
 use crate::http::{AppView, DeployBody, LiftRequest, Lifted, Problem, ProblemKind, RollbackRequest, Unpinned};
 use crate::model::{Decision, Deployment, Event, SwapId, TagReport};
 
@@ -114,6 +115,10 @@ impl Client {
 
     pub(super) async fn unpin(&self, app: &str) -> Result<Unpinned, ClientError> {
         self.ask(Method::POST, &format!("/apps/{}/unpin", segment(app)), Some(&())).await
+    }
+
+    pub(super) async fn hooks(&self) -> Result<Vec<HookView>, ClientError> {
+        self.ask(Method::GET, "/hooks", None::<&()>).await
     }
 
     /// What happens from now on, to one app or to all.

@@ -9,7 +9,7 @@ use super::args::{Cli, Command, Question};
 use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::out::Out;
-use super::{actions, check, deploy, files, history, login, plan, process, status, tags};
+use super::{actions, check, deploy, files, history, hook, login, plan, process, status, tags};
 
 /// The program.
 pub fn main() -> ExitCode {
@@ -81,6 +81,7 @@ pub(super) async fn ask(question: Question, client: &Client, out: &mut Out, json
         Question::Unquarantine { app, digest } => {
             actions::unquarantine(client, out, &app, digest.as_deref(), json).await
         }
+        Question::Hook(command) => hook::hook(client, out, command, json).await,
         Question::Unpin { app } => actions::unpin(client, out, &app, json).await,
     }
 }

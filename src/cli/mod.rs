@@ -14,6 +14,7 @@ mod exit;
 mod files;
 mod follow;
 mod history;
+mod hook;
 mod login;
 mod out;
 mod plan;

@@ -61,6 +61,7 @@ fn describe(step: &Step) -> String {
         Step::Gate => "wait until the candidate has proved that it can serve".to_owned(),
         Step::Arm => "set the candidate's restart policy".to_owned(),
         Step::Take { .. } => "give the candidate the name of what serves".to_owned(),
+        Step::Follow { container } => format!("recreate what shares namespaces with {}", container.short()),
         Step::Switch { expect } => format!("move the traffic, if nobody else has since revision {expect}"),
         Step::Bake { .. } => "watch the new version; the old one stays warm".to_owned(),
         Step::Drain { containers } => format!("let the requests on {} end", named(containers)),

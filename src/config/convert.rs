@@ -9,9 +9,10 @@ use crate::model::{App, ListenAddr, Route};
 
 use super::app::app;
 use super::errors::Report;
-use super::file::{AdoptFile, DefaultsFile, File, HooksFile, ReceiverFile};
+use super::file::{AdoptFile, DefaultsFile, File};
+use super::hooks::hooks;
 use super::registry::registry;
-use super::{Adopt, Api, Config, Docker, HookKind, HookSecret, Hooks, Log, Receiver, Registry};
+use super::{Adopt, Api, Config, Docker, Log, Registry};
 
 /// Takes a file that fits the schema.
 pub(super) fn convert(file: File, fingerprint: String, report: &mut Report) -> Option<Config> {
@@ -76,50 +77,8 @@ fn distinct_routes(apps: &[App], report: &mut Report) {
     }
 }
 
-fn hooks(file: HooksFile, report: &mut Report) -> Option<Hooks> {
-    let receivers: Vec<Receiver> =
-        file.receivers.into_iter().filter_map(|(id, one)| receiver(id, one, report)).collect();
-    if receivers.is_empty() {
-        return None;
-    }
-    let listen = report.take("hooks.listen", file.listen.unwrap_or_default().parse())?;
-    Some(Hooks { listen, receivers })
-}
-
-fn receiver(id: String, file: ReceiverFile, report: &mut Report) -> Option<Receiver> {
-    let path = format!("hooks.receivers.{id}");
-    if !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) {
-        report.add(&path, "a receiver's id is part of an address: letters, digits, `-`, `_` and `.`");
-    }
-    let kind = match one_of(&format!("{path}.type"), file.kind.as_deref(), &["distribution", "generic"], report)? {
-        "distribution" => HookKind::Distribution,
-        _ => HookKind::Generic,
-    };
-    let before = report.problems.len();
-    let token = secret(&path, "token", file.token, file.token_file, report);
-    let hmac = secret(&path, "hmac_secret", file.hmac_secret, file.hmac_secret_file, report);
-    let secret = match (token, hmac) {
-        (Some(_), Some(_)) => {
-            report.add(&path, "a receiver has `token` or `hmac_secret`, not both");
-            return None;
-        }
-        (Some(token), None) => HookSecret::Token(token),
-        (None, Some(key)) if kind == HookKind::Generic => HookSecret::Hmac(key),
-        (None, Some(_)) => {
-            report.add(&path, "distribution signs nothing; use `token`, and give it to the registry as a header");
-            return None;
-        }
-        (None, None) if report.problems.len() > before => return None,
-        (None, None) => {
-            report.add(&path, "a receiver needs a secret: `token`, or `hmac_secret` for a generic one");
-            return None;
-        }
-    };
-    Some(Receiver { id, kind, secret, default_host: file.default_host, aliases: file.aliases })
-}
-
 /// A secret given here or in a file; an empty one is an error, because anyone knows it.
-fn secret(
+pub(super) fn secret(
     path: &str,
     key: &str,
     text: Option<String>,
@@ -140,7 +99,7 @@ fn secret(
         }
         (None, None) => return None,
     };
-    if text.is_empty() {
+    if text.trim().is_empty() {
         report.add(&at, "must not be empty");
         return None;
     }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::follow::FollowFile;
+use super::hooks::HooksFile;
 
 /// tagboat's configuration. Times are written `30s`, `5m`, `1h 30m`; sizes `512MB`, `1GiB`. `${NAME}` is replaced by the
 /// environment variable, `${NAME:-default}` with a default; `$$` is a dollar sign.
@@ -92,37 +93,6 @@ pub(super) struct ApiFile {
     pub(super) token: Option<String>,
     /// A file that holds the token.
     pub(super) token_file: Option<String>,
-}
-
-/// Registry webhooks.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct HooksFile {
-    /// Where they are received, as soon as there is a receiver.
-    pub(super) listen: Option<String>,
-    /// Receivers by id: `POST /hooks/<id>`.
-    pub(super) receivers: BTreeMap<String, ReceiverFile>,
-}
-
-/// A receiver.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct ReceiverFile {
-    /// `distribution` (registry notifications) or `generic` (a CI job).
-    #[serde(rename = "type")]
-    pub(super) kind: Option<String>,
-    /// Must be sent as `Authorization: Bearer <token>`.
-    pub(super) token: Option<String>,
-    /// A file that holds it.
-    pub(super) token_file: Option<String>,
-    /// The key of an HMAC-SHA256 over the body, sent as `X-Signature: sha256=<hex>`.
-    pub(super) hmac_secret: Option<String>,
-    /// A file that holds it.
-    pub(super) hmac_secret_file: Option<String>,
-    /// The registry that repositories without a host belong to.
-    pub(super) default_host: Option<String>,
-    /// The names under which pushers know the registry → the name that the apps' images have.
-    pub(super) aliases: BTreeMap<String, String>,
 }
 
 /// The metrics page.

@@ -9,6 +9,7 @@ mod convert;
 mod errors;
 mod file;
 mod follow;
+mod hooks;
 mod labels;
 mod registry;
 #[cfg(test)]
@@ -16,13 +17,13 @@ mod tests;
 mod tree;
 mod units;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::http::webhooks::HookReceiver;
 use crate::model::{App, Digest, ListenAddr};
 
 pub use errors::{Errors, Problem};
@@ -103,40 +104,7 @@ pub struct Hooks {
     /// Where they are received.
     pub listen: ListenAddr,
     /// Who receives them; never empty.
-    pub receivers: Vec<Receiver>,
-}
-
-/// A receiver.
-#[derive(Debug, Clone)]
-pub struct Receiver {
-    /// Its id, the last part of its address.
-    pub id: String,
-    /// What it understands.
-    pub kind: HookKind,
-    /// How a sender proves itself.
-    pub secret: HookSecret,
-    /// The registry of repositories without a host.
-    pub default_host: Option<String>,
-    /// Pushers' names of registries → ours.
-    pub aliases: BTreeMap<String, String>,
-}
-
-/// What a receiver understands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HookKind {
-    /// Notifications of CNCF distribution.
-    Distribution,
-    /// A CI job's own.
-    Generic,
-}
-
-/// How a sender proves itself.
-#[derive(Debug, Clone)]
-pub enum HookSecret {
-    /// `Authorization: Bearer …`
-    Token(SecretString),
-    /// HMAC-SHA256 over the body.
-    Hmac(SecretString),
+    pub receivers: Vec<HookReceiver>,
 }
 
 /// The log.

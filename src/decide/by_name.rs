@@ -16,6 +16,8 @@ use super::observation::Observation;
 const NEXT: &str = ".next-";
 const PREVIOUS: &str = ".prev-";
 const FAILED: &str = ".failed-";
+const JOIN: &str = ".join-";
+const WAS: &str = ".was-";
 
 /// A candidate's name.
 pub fn next_name(name: &str, generation: Generation) -> String {
@@ -32,9 +34,25 @@ pub fn failed_name(name: &str, generation: Generation) -> String {
     format!("{name}{FAILED}{generation}")
 }
 
+/// The name, while it is made, of a container that follows another one into its new namespaces.
+pub fn join_name(name: &str, generation: Generation) -> String {
+    format!("{name}{JOIN}{generation}")
+}
+
+/// The name of the one that such a container takes the place of.
+pub fn was_name(name: &str, generation: Generation) -> String {
+    format!("{name}{WAS}{generation}")
+}
+
+/// True for a container that is on its way to follow another, or to be removed because it has been followed.
+pub fn is_following(name: &str) -> bool {
+    let end = [JOIN, WAS].iter().find_map(|part| name.rsplit_once(part));
+    end.is_some_and(|(base, generation)| !base.is_empty() && generation.parse::<u64>().is_ok())
+}
+
 /// The name of the one that serves, whatever part in a swap the container with `name` has.
 pub fn serving_name(name: &str) -> &str {
-    let base = [NEXT, PREVIOUS, FAILED].iter().find_map(|part| {
+    let base = [NEXT, PREVIOUS, FAILED, JOIN, WAS].iter().find_map(|part| {
         let (base, generation) = name.rsplit_once(part)?;
         generation.parse::<u64>().ok().map(|_| base)
     });
@@ -192,14 +210,19 @@ impl<'a> Roles<'a> {
         } else {
             steps.extend([park, Step::Start, Step::Gate]);
         }
-        steps.extend([Step::Take { old: Some(serving.id.clone()) }, Step::Arm]);
+        let follow = Step::Follow { container: serving.id.clone() };
+        steps.extend([Step::Take { old: Some(serving.id.clone()) }, Step::Arm, follow]);
         steps.push(Step::Retire { containers: vec![serving.id.clone()] });
         steps
     }
 
-    fn removal(containers: &[&Container]) -> [Step; 2] {
+    /// What is left to do about those that were replaced.
+    fn removal(containers: &[&Container]) -> Vec<Step> {
         let ids: Vec<ContainerId> = containers.iter().map(|c| c.id.clone()).collect();
-        [Step::Stop { containers: ids.clone() }, Step::Retire { containers: ids }]
+        let mut steps = vec![Step::Stop { containers: ids.clone() }];
+        steps.extend(ids.iter().map(|id| Step::Follow { container: id.clone() }));
+        steps.push(Step::Retire { containers: ids });
+        steps
     }
 
     /// The restart policy that a parked container had.

@@ -24,7 +24,8 @@ pub fn undo(plan: &Plan, stage: Stage) -> Undo {
         _ => {}
     }
     if plan.strategy != Strategy::Proxy {
-        let committed = matches!(stage, Stage::Take | Stage::Arm | Stage::Stop | Stage::Retire | Stage::Restore);
+        let committed =
+            matches!(stage, Stage::Take | Stage::Arm | Stage::Follow | Stage::Stop | Stage::Retire | Stage::Restore);
         return if committed { Undo::Leave } else { Undo::Return };
     }
     match stage {

@@ -41,7 +41,7 @@ impl Docker {
         streams::connect(&self.config, &self.calls.host, self.calls.version().await?)
     }
 
-    async fn document(&self, id: &ContainerId) -> Result<Value, EngineError> {
+    async fn own_document(&self, id: &ContainerId) -> Result<Value, EngineError> {
         let what = format!("inspect container {}", id.short());
         Ok(self.calls.call(&what, Method::GET, &format!("/containers/{id}/json"), None, &[]).await?.body)
     }
@@ -52,7 +52,7 @@ impl Docker {
         let list = self.calls.call("list containers", Method::GET, &path, None, &[]).await?.body;
         let ids = list.as_array().into_iter().flatten().filter_map(|c| c["Id"].as_str());
         let ids: Vec<ContainerId> = ids.map(|id| ContainerId(id.to_owned())).collect();
-        let inspected = futures_util::stream::iter(ids).map(|id| async move { self.document(&id).await });
+        let inspected = futures_util::stream::iter(ids).map(|id| async move { self.own_document(&id).await });
         let mut inspected = inspected.buffered(INSPECTS);
         let mut documents = Vec::new();
         while let Some(document) = inspected.next().await {
@@ -123,7 +123,7 @@ impl Engine for Docker {
             version: text("Version"),
             api_version,
             platform: Platform { os: text("Os"), architecture: text("Arch"), variant: None },
-            id: String::new(),
+            about: self.calls.call("ask about the engine", Method::GET, "/info", None, &[]).await?.body,
         })
     }
 
@@ -150,11 +150,18 @@ impl Engine for Docker {
     }
 
     async fn inspect(&self, id: &ContainerId) -> Result<(Container, Value), EngineError> {
-        let document = self.document(id).await?;
+        let document = self.own_document(id).await?;
         match self.understand(&document).await {
             Ok(container) => Ok((container, document)),
             Err(problem) => Err(of_answer(&format!("inspect container {}", id.short()), 500, &problem)),
         }
+    }
+
+    async fn document(&self, reference: &str) -> Result<Option<Value>, EngineError> {
+        let what = format!("inspect container {reference}");
+        let path = format!("/containers/{}/json", encoded(reference));
+        let answer = self.calls.call(&what, Method::GET, &path, None, &[404]).await?;
+        Ok((answer.status != 404).then_some(answer.body))
     }
 
     async fn image(&self, reference: &str) -> Result<Option<ImageDetails>, EngineError> {
@@ -240,7 +247,7 @@ impl Engine for Docker {
 
     async fn stop(&self, id: &ContainerId) -> Result<(), EngineError> {
         // Its own time-out is the engine's business; ours must only be longer.
-        let document = match self.document(id).await {
+        let document = match self.own_document(id).await {
             Err(error) if error.kind == EngineErrorKind::NotFound => return Ok(()),
             other => other?,
         };

@@ -111,6 +111,7 @@ fn describe(stage: Stage, note: &str) -> String {
         Stage::Gate => "candidate passed the gate",
         Stage::Arm => "restart policy set",
         Stage::Take => "candidate has taken over",
+        Stage::Follow => "what shares its namespaces has followed",
         Stage::Switch => "traffic switched",
         Stage::Bake => "bake passed",
         Stage::Drain => "old version drained",

@@ -213,17 +213,14 @@ impl Handle {
     /// Makes every app that a hint concerns look. Returns how many there are.
     pub fn hint(&self, hint: &Hint) -> usize {
         let slots = self.shared.slots.read().expect("no holder panics");
-        let concerned = slots.values().filter(|slot| {
-            let hinted = hint.tag.as_ref();
-            slot.app.image == hint.repository
-                && match &slot.app.follow {
-                    Follow::Tag(tag) => hinted.is_none_or(|hinted| hinted == tag),
-                    // Any new tag may be the best.
-                    Follow::Policy(_) => hinted.is_none_or(|hinted| !is_artifact(hinted)),
-                    Follow::Pinned(_) => false,
-                }
-        });
+        let concerned = slots.values().filter(|slot| concerns(slot, hint));
         concerned.map(|slot| slot.activation.activate(SeenSource::Webhook, Some(hint.clone()))).count()
+    }
+
+    /// The apps that a hint concerns.
+    pub fn concerned(&self, hint: &Hint) -> Vec<AppName> {
+        let slots = self.shared.slots.read().expect("no holder panics");
+        slots.values().filter(|slot| concerns(slot, hint)).map(|slot| slot.app.name.clone()).collect()
     }
 
     /// Deploys what the app follows, or another version of its repository, which is then pinned. Lifts the
@@ -302,6 +299,18 @@ impl Handle {
             mpsc::error::TrySendError::Closed(_) => RequestError::Stopping,
         })
     }
+}
+
+/// Some senders lower-case the tags that they announce (Gitea); one look too many costs nothing.
+fn concerns(slot: &Slot, hint: &Hint) -> bool {
+    let hinted = hint.tag.as_ref();
+    slot.app.image == hint.repository
+        && match &slot.app.follow {
+            Follow::Tag(tag) => hinted.is_none_or(|hinted| hinted.as_str().eq_ignore_ascii_case(tag.as_str())),
+            // Any new tag may be the best.
+            Follow::Policy(_) => hinted.is_none_or(|hinted| !is_artifact(hinted)),
+            Follow::Pinned(_) => false,
+        }
 }
 
 async fn patiently(answer: oneshot::Receiver<Result<Answer, RequestError>>) -> Result<Answer, RequestError> {

@@ -18,13 +18,17 @@ pub(crate) mod detached;
 mod executor;
 mod fleet;
 mod handle;
+mod hinter;
 mod journal;
 mod lookout;
 mod observer;
 mod reconciler;
 mod requests;
+mod ties;
 
 use std::sync::Arc;
+
+use tokio::sync::RwLock;
 
 use crate::metrics::Metrics;
 use crate::ports;
@@ -33,6 +37,7 @@ pub use adoption::{Adoption, Found, Reader};
 pub use bus::explain;
 pub use fleet::Fleet;
 pub use handle::{Answer, DeployRequest, Handle, Hint, RequestError, RollbackTo};
+pub use hinter::Hinter;
 
 /// What the engine acts through.
 #[derive(Clone)]
@@ -56,4 +61,7 @@ pub struct Settings {
     pub owner: String,
     /// Swaps that may be under way at once; a host has one disk and a few cores.
     pub parallel_swaps: usize,
+    /// Held alone by whoever swaps a container that lives in another's namespaces or lends its own: the swap of one
+    /// recreates the other.
+    pub ties: Arc<RwLock<()>>,
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::decide::reconcile::decide;
 use crate::decide::schedule::next_check;
 use crate::model::{
-    App, AppStatus, CheckResult, Decision, EventKind, Hold, Plan, PlanReason, SeenSource, Step, SwapId,
+    App, AppStatus, CheckResult, Decision, EventKind, Hold, Origin, Plan, PlanReason, SeenSource, Step, SwapId,
 };
 
 use super::bus::{Bus, is_swap};
@@ -21,6 +21,7 @@ use super::condition::{Condition, describe};
 use super::executor::{Ended, Executor};
 use super::handle::{Activation, Answer, Command, Hint, RequestError};
 use super::observer::{Seeing, TagView, chain, look};
+use super::ties::tie_up;
 use super::{Ports, Settings};
 
 /// A registry may announce a tag before it can be read (distribution does): look again so long after a webhook
@@ -40,6 +41,9 @@ const ROUNDS: usize = 8;
 
 /// Waits after the first failure; doubles.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// A registry that gave no answer is asked again so much later; doubles, up to the schedule.
+const RECHECK: Duration = Duration::from_secs(5);
 
 /// Waits at most so long after a failure.
 const LAST_RETRY: Duration = Duration::from_secs(60);
@@ -75,6 +79,8 @@ pub(super) struct Reconciler {
     expected: Option<Hint>,
     retry: Option<Instant>,
     failures: u32,
+    /// Checks in a row that gave no answer.
+    silences: u32,
 }
 
 /// What woke the task.
@@ -99,6 +105,7 @@ impl Reconciler {
             expected: None,
             retry: None,
             failures: 0,
+            silences: 0,
             parts,
         }
     }
@@ -163,6 +170,7 @@ impl Reconciler {
         let next = next_check(&self.parts.app.schedule, last, now, jitter);
         self.next_poll = Instant::now() + (next - now).to_std().unwrap_or_default();
         self.parts.status.send_modify(|status| status.next_check = Some(next));
+        self.recheck();
     }
 
     async fn activated(&mut self, source: SeenSource, hint: Option<Hint>) {
@@ -215,7 +223,21 @@ impl Reconciler {
             status.last_check = tag.last_check;
             status.last_successful_check = tag.last_success;
         });
+        self.silences = if result == CheckResult::Unknown { self.silences.saturating_add(1) } else { 0 };
+        self.recheck();
         result
+    }
+
+    /// Not knowing is not left to a schedule that may be a day long.
+    fn recheck(&mut self) {
+        let Some(doublings) = self.silences.checked_sub(1) else { return };
+        let wait = RECHECK.saturating_mul(2_u32.saturating_pow(doublings.min(16)));
+        let soon = Instant::now() + wait.mul_f64(1.0 + rand::random::<f64>() / 4.0);
+        if soon < self.next_poll {
+            self.next_poll = soon;
+            let at = Utc::now() + (soon - Instant::now());
+            self.parts.status.send_modify(|status| status.next_check = Some(at));
+        }
     }
 
     /// Looks, decides and acts until there is nothing left to do. `reply` gets the first answer that means
@@ -228,6 +250,7 @@ impl Reconciler {
         mut reply: Option<Reply>,
     ) {
         let mut failed = false;
+        let mut tie = None;
         for round in 0..ROUNDS {
             let (decision, seeing) = match self.decide(forced && round == 0).await {
                 Ok(decided) => decided,
@@ -242,6 +265,12 @@ impl Reconciler {
             if failed {
                 self.condition.show(&self.parts, &self.tag, Some(&seeing), None);
                 return self.retry_later();
+            }
+            if tie.is_none() && self.parts.app.origin != Origin::Declared {
+                let Some(held) = tie_up(&self.parts, &plan).await else { return };
+                tie = Some(held);
+                // What was decided upon may have changed while we waited.
+                continue;
             }
             if is_swap(plan.reason)
                 && let Some(reply) = reply.take()

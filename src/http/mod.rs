@@ -15,6 +15,7 @@ mod body;
 mod deployments;
 mod events;
 mod health;
+mod hooks;
 mod metrics;
 mod page;
 mod problem;

@@ -9,8 +9,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::MetricsState;
-use super::webhooks::{HooksState, receive};
-use super::{Access, actions, apps, auth, deployments, events, health, metrics, page, problem, registries, tags};
+use super::webhooks::{HookBoard, HooksState, receive, receive_by_url};
+use super::{
+    Access, actions, apps, auth, deployments, events, health, hooks, metrics, page, problem, registries, tags,
+};
 use crate::engine::Handle;
 
 /// Event streams open at the same time; each costs a connection and a subscription.
@@ -23,12 +25,19 @@ pub struct ApiState {
     pub(super) access: Arc<Access>,
     pub(super) streams: Arc<Semaphore>,
     pub(super) shutdown: CancellationToken,
+    pub(super) hooks: Option<HookBoard>,
 }
 
 impl ApiState {
     /// For one listener: `access` says what its callers may do. Event streams end when `shutdown` is cancelled.
     pub fn new(handle: Handle, access: Access, shutdown: CancellationToken) -> Self {
-        Self { handle, access: Arc::new(access), streams: Arc::new(Semaphore::new(MAX_STREAMS)), shutdown }
+        let (access, streams) = (Arc::new(access), Arc::new(Semaphore::new(MAX_STREAMS)));
+        Self { handle, access, streams, shutdown, hooks: None }
+    }
+
+    /// With the webhook receivers, where there are some.
+    pub fn with_hooks(self, hooks: Option<HookBoard>) -> Self {
+        Self { hooks, ..self }
     }
 }
 
@@ -47,6 +56,7 @@ pub fn api_router(state: ApiState) -> Router {
         .route("/apps/{app}/unpin", post(actions::unpin))
         .route("/apps/{app}/events", get(events::of_app))
         .route("/registries", get(registries::list))
+        .route("/hooks", get(hooks::list))
         .route("/events", get(events::of_all))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::wrong_method)
@@ -64,7 +74,8 @@ pub fn api_router(state: ApiState) -> Router {
 /// The webhook receivers.
 pub fn hooks_router(state: HooksState) -> Router {
     Router::new()
-        .route("/hooks/{id}", post(receive))
+        .route("/hooks/{id}", post(receive).options(receive))
+        .route("/hooks/{id}/{secret}", post(receive_by_url).options(receive_by_url))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::wrong_method)
         .with_state(state)

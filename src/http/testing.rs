@@ -143,6 +143,18 @@ pub(crate) struct World {
     pub(crate) answer: Mutex<Option<Result<Answer, RequestError>>>,
     pub(crate) traffic: Mutex<Vec<TrafficStats>>,
     pub(crate) proxy_hangs: AtomicBool,
+    pub(crate) notes: Mutex<BTreeMap<String, Vec<u8>>>,
+    pub(crate) disk: Mutex<Disk>,
+}
+
+/// How the store's notes fare.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Disk {
+    #[default]
+    Works,
+    Fails,
+    /// Every write takes longer than anyone waits.
+    Hangs,
 }
 
 impl World {
@@ -302,20 +314,36 @@ impl Store for Ports {
     fn deployment(&self, app: &AppName, id: &SwapId) -> Result<Option<Deployment>, StoreError> {
         Ok(self.deployments(app, 10)?.into_iter().find(|deployment| deployment.id == *id))
     }
-    fn note(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(None)
+    fn note(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.0.notes.lock().unwrap().get(key).cloned())
     }
-    fn put_note(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
+    fn put_note(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        match *self.0.disk.lock().unwrap() {
+            Disk::Works => {}
+            Disk::Fails => return Err(StoreError { operation: "record a note", source: "no space left".into() }),
+            Disk::Hangs => std::thread::park_timeout(Duration::from_secs(3)),
+        }
+        self.0.notes.lock().unwrap().insert(key.to_owned(), value.to_vec());
         Ok(())
     }
 }
 
+/// The store of a world.
+pub(crate) fn store(world: &Arc<World>) -> Arc<dyn Store> {
+    Arc::new(Ports(Arc::clone(world)))
+}
+
 /// An engine that answers as `world` says, with the apps `shop` (up to date) and `blog` (held, by a policy).
 pub(crate) fn engine(world: &Arc<World>) -> Detached {
-    let ports = || Arc::new(Ports(Arc::clone(world)));
     let wishes = Wishes { semver: Some("^1.4"), ..Wishes::default() };
     let blog = App { follow: settle(&wishes).unwrap(), ..app("blog") };
     let apps = vec![(app("shop"), status("shop")), (blog, held("blog")), (app("broken"), status("broken"))];
+    engine_of(world, apps)
+}
+
+/// An engine with these apps.
+pub(crate) fn engine_of(world: &Arc<World>, apps: Vec<(App, AppStatus)>) -> Detached {
+    let ports = || Arc::new(Ports(Arc::clone(world)));
     Detached::new(apps, world, (ports(), ports(), ports()))
 }
 

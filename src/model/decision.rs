@@ -48,6 +48,8 @@ pub enum Stage {
     Arm,
     /// Giving it the name of the old version: the commit point without the proxy.
     Take,
+    /// Recreating the containers that live in the old version's namespaces.
+    Follow,
     /// Moving the traffic: the commit point with the proxy.
     Switch,
     /// Watching the new version with the old one warm.
@@ -64,7 +66,7 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Pull,
         Self::Create,
         Self::Compare,
@@ -73,6 +75,7 @@ impl Stage {
         Self::Gate,
         Self::Take,
         Self::Arm,
+        Self::Follow,
         Self::Switch,
         Self::Bake,
         Self::Drain,
@@ -92,6 +95,7 @@ impl Stage {
             Self::Gate => "gate",
             Self::Take => "take",
             Self::Arm => "arm",
+            Self::Follow => "follow",
             Self::Switch => "switch",
             Self::Bake => "bake",
             Self::Drain => "drain",
@@ -300,6 +304,12 @@ pub enum Step {
     Gate,
     /// Set the user's restart policy.
     Arm,
+    /// Recreate the containers that have this one's network, shared memory, processes or volumes, in their order, so
+    /// that they have the candidate's.
+    Follow {
+        /// The one that has been replaced.
+        container: ContainerId,
+    },
     /// Rename the old one, if it still has the name, then give the name to the candidate.
     Take {
         /// The one that has the name.
@@ -351,6 +361,7 @@ impl Step {
             Self::Gate => Stage::Gate,
             Self::Arm => Stage::Arm,
             Self::Take { .. } => Stage::Take,
+            Self::Follow { .. } => Stage::Follow,
             Self::Switch { .. } => Stage::Switch,
             Self::Bake { .. } => Stage::Bake,
             Self::Drain { .. } => Stage::Drain,

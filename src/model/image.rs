@@ -334,6 +334,9 @@ mod tests {
         fn references_are_read_as_oci_distribution_reads_them(
             text in "(([a-z]{1,3}\\.[a-z]{1,3}|localhost|[a-z]{1,4})(:[0-9]{1,4})?/)?[a-z0-9._-]{1,6}(/[a-z0-9._-]{1,5})?(:[A-Za-z0-9._-]{1,5})?",
         ) {
+            // In a host's place the other parser takes underscores, which distribution/reference does not.
+            let host = text.split_once('/').map_or("", |(first, _)| first);
+            proptest::prop_assume!(!(host.contains('_') && host.contains(['.', ':'])));
             let ours = text.parse::<ImageRef>();
             let theirs = oci_distribution::Reference::try_from(text.as_str());
             if let (Ok(ours), Ok(theirs)) = (&ours, &theirs) {

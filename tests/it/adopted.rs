@@ -175,3 +175,44 @@ async fn a_wrong_label_is_that_containers_problem_and_coming_and_going_is_notice
         })
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_shares_its_network_follows_it_and_comes_back_with_it() {
+    let port = crate::support::free_port();
+    let publish = format!("127.0.0.1:{port}:8080");
+    let program = adopted(Setup::new("adopt-net"), &["-p", &publish, "--restart", "always"]).await;
+    let docker = program.docker();
+    let image = image(&program);
+    docker.cli(&["rm", "-f", "adopt-net-side"]);
+    let side = ["run", "-d", "--name", "adopt-net-side", "--network", "container:adopt-net", "-e", "PORT=8081"];
+    docker.must(&[side.as_slice(), &["--restart", "always", &image]].concat());
+    let shared = || {
+        let (main, side) = (docker.named("adopt-net")?, docker.named("adopt-net-side")?);
+        let joined = side["HostConfig"]["NetworkMode"] == format!("container:{}", main["Id"].as_str()?);
+        (joined && side["State"]["Status"] == "running").then_some((main, side))
+    };
+    assert!(shared().is_some());
+    Image::sample("v2").push(&program.registry, "adopt-net", "latest").await;
+    program
+        .wait(Duration::from_secs(60), "both have moved", || async {
+            let (main, side) = shared()?;
+            let policy = side["HostConfig"]["RestartPolicy"]["Name"] == "always";
+            (policy && env_of(&main).contains(&"VERSION=v2")).then_some(())
+        })
+        .await;
+    program.state_is("up_to_date").await;
+    let left = docker.must(&["ps", "-aq", "--filter", "name=adopt-net"]);
+    assert_eq!(left.lines().count(), 2, "nothing is left over");
+    let (_, side) = shared().unwrap();
+    assert!(env_of(&side).contains(&"PORT=8081") && env_of(&side).contains(&"VERSION=v1"), "it keeps its own image");
+    // A bad version: the old one is started again, and the other enters its network anew.
+    let before = docker.named("adopt-net-side").unwrap()["State"]["StartedAt"].clone();
+    Image::sample("v3").env("EXIT_AT_START", "7").push(&program.registry, "adopt-net", "latest").await;
+    program.state_is("held").await;
+    let (main, side) = shared().expect("they still belong together");
+    assert!(env_of(&main).contains(&"VERSION=v2"));
+    assert_ne!(side["State"]["StartedAt"], before);
+    let answer = crate::support::client().get(format!("http://127.0.0.1:{port}/id?x=0")).send().await.unwrap();
+    assert!(answer.text().await.unwrap().contains("v2"));
+    docker.must(&["rm", "-f", "adopt-net-side"]);
+}

@@ -6,6 +6,7 @@
 
 mod adopted;
 mod broken;
+mod compose;
 mod faults;
 mod fidelity;
 mod kills;

@@ -147,7 +147,7 @@ impl World {
                         assert_ne!(gone.name, "shop", "what serves is never removed");
                     }
                 }
-                Step::Pull | Step::Compare | Step::Gate => {}
+                Step::Pull | Step::Compare | Step::Gate | Step::Follow { .. } => {}
                 other => panic!("not by name: {other:?}"),
             }
         }
@@ -299,6 +299,8 @@ fn names_tell_the_part_in_a_swap() {
         ("shop.failed-1", "shop"),
         ("shop.next-x", "shop.next-x"),
         (".next-1", ".next-1"),
+        ("shop.was-3", "shop"),
+        ("shop.join-3", "shop"),
     ] {
         assert_eq!(serving_name(name), serving);
     }

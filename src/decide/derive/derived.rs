@@ -108,10 +108,13 @@ impl fmt::Display for Notice {
                  and all stay as they are",
             ),
             Self::Follows { field, from: Some(from), to: Some(to) } => {
-                write!(f, "{field} follows the image, from {from} to {to} (label tagboat.keep={field} keeps it)")
+                write!(f, "{field} follows the image, from {from} to {to} (label tagboat.keep_config={field} keeps it)")
             }
             Self::Follows { field, .. } => {
-                write!(f, "{field} follows the image, which has changed it (label tagboat.keep={field} keeps it)")
+                write!(
+                    f,
+                    "{field} follows the image, which has changed it (label tagboat.keep_config={field} keeps it)"
+                )
             }
             Self::VolumeDropped { path, volume } => {
                 write!(f, "the new image declares no volume at {path}: the data stays in volume {volume}, unused")

@@ -121,14 +121,16 @@ fn references(sources: &Sources<'_>, host: &mut Object) {
     }
 }
 
-/// `/other:/me/alias`, as the engine shows a link, → `other:alias`.
+/// `/other:/me/alias`, as the engine shows a link, → `other:alias`. It shows them in any order.
 fn links(host: &mut Object) {
-    for link in host.get_mut("Links").and_then(Value::as_array_mut).into_iter().flatten() {
+    let Some(links) = host.get_mut("Links").and_then(Value::as_array_mut) else { return };
+    for link in links.iter_mut() {
         let Some(text) = link.as_str() else { continue };
         let (other, alias) = text.split_once(':').unwrap_or((text, text));
         let alias = alias.rsplit('/').next().unwrap_or(alias);
         *link = json!(format!("{}:{alias}", other.trim_start_matches('/')));
     }
+    links.sort_by_key(Value::to_string);
 }
 
 /// Bindings of no port at all, which old clients wrote and new engines refuse.

@@ -7,7 +7,7 @@
 //! command as a pair, healthcheck by field, working directory, volumes and stop signal; nothing else is inherited.
 //!
 //! What can't be known: a value that the user gave and that equals the old image's default looks like the default. It
-//! follows the new image; the label `tagboat.keep` ([`Keep`]) settles it the other way. The same holds of a default of
+//! follows the new image; the label `tagboat.keep_config` ([`Keep`]) settles it the other way. The same holds of a default of
 //! the daemon that can't be asked for (default ulimits, default log options): it stays as it is.
 //!
 //! Works on the raw documents: a field that nobody here knows passes through. Refuses what belongs to another

@@ -130,7 +130,9 @@ impl World {
                         self.containers.remove(&id.0);
                     }
                 }
-                Step::Park { .. } | Step::Take { .. } | Step::Restore { .. } => panic!("behind the proxy: {step:?}"),
+                Step::Park { .. } | Step::Take { .. } | Step::Follow { .. } | Step::Restore { .. } => {
+                    panic!("behind the proxy: {step:?}")
+                }
                 Step::Pull | Step::Compare | Step::Gate | Step::Bake { .. } | Step::Drain { .. } => {}
             }
         }

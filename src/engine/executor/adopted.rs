@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::decide::by_name::{next_name, previous_name};
 use crate::decide::container::sign;
-use crate::decide::derive::{Notice, Options, Sources, derive};
+use crate::decide::derive::{DaemonDefaults, Notice, Options, Sources, derive};
 use crate::model::{
     Container, ContainerId, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Tag, Version, label,
 };
@@ -22,7 +22,7 @@ impl Swap<'_> {
     /// The container that takes the place of the one that serves, about to be created.
     pub(super) async fn announced_successor(&self, name: &str, info: &EngineInfo) -> Result<CreateContainer, Halt> {
         let (successor, notices) = self.successor(name, info).await?;
-        for notice in notices {
+        for notice in notices.into_iter().filter(bites) {
             self.executor.publish(EventKind::Noticed { swap: self.plan.swap.clone(), message: notice.to_string() });
         }
         self.name_image(&self.pulled().await?.id, self.plan.tag.as_ref()).await?;
@@ -48,7 +48,8 @@ impl Swap<'_> {
             Some((_, made)) => made["Config"]["Image"].as_str().unwrap_or_default().to_owned(),
             None => self.written(&followed),
         };
-        let options = Options { keep, image: Some(image), ..Options::default() };
+        let daemon = DaemonDefaults::from_info(&info.about);
+        let options = Options { keep, image: Some(image), daemon, peers: self.peers(&inspected).await? };
         let sources = Sources {
             container: &inspected,
             old_image: old_image.as_ref().map(|image| &image.raw),
@@ -184,6 +185,7 @@ impl Swap<'_> {
         if let Some(policy) = parked_policy(restart) {
             engine.set_restart_policy(container, &policy).await?;
         }
+        self.rejoin(container).await?;
         self.name_image_of(container).await?;
         Ok(String::new())
     }
@@ -226,8 +228,13 @@ impl Swap<'_> {
     }
 }
 
+/// Variables and labels change with every version; a person need not be told.
+fn bites(notice: &Notice) -> bool {
+    !matches!(notice, Notice::Follows { field, .. } if field.starts_with("Env.") || field.starts_with("Labels."))
+}
+
 /// The image that a container was made to follow.
-fn followed(inspected: &Value) -> &str {
+pub(super) fn followed(inspected: &Value) -> &str {
     let config = &inspected["Config"];
     config["Labels"][label::IMAGE].as_str().or_else(|| config["Image"].as_str()).unwrap_or_default()
 }

@@ -6,6 +6,7 @@
 
 mod adopted;
 mod candidate;
+mod dependents;
 mod service;
 mod undoing;
 
@@ -145,6 +146,7 @@ impl Swap<'_> {
             Step::Start => self.start().await,
             Step::Gate => self.gate().await,
             Step::Arm => self.arm().await,
+            Step::Follow { container } => self.follow(container).await,
             Step::Take { old } => self.take(old.as_ref()).await,
             Step::Switch { expect } => self.switch(*expect).await,
             Step::Bake { until } => self.bake(*until).await,

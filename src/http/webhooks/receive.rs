@@ -1,24 +1,41 @@
-//! `POST /hooks/<id>`: authenticate, bound, queue, answer.
+//! `POST /hooks/<id>`: bound, authenticate, read, write down, answer.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use axum::Json;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use chrono::Utc;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
-use super::queue::Delivery;
-use super::receiver::{Checker, HookReceiver};
+use super::auth::{Checker, HookAuth, Verdict};
+use super::board::{HookBoard, Outcome};
+use super::fetch::Library;
+use super::pending::Pending;
+use super::reading::Reading;
+use super::receiver::HookReceiver;
+use super::recent::Recent;
+use super::sender::Sender;
+use super::senders::eventgrid;
+use super::sns_proof;
+use crate::engine::{Hint, Hinter};
 use crate::http::{Problem, ProblemKind, body};
-use crate::metrics::Metrics;
 
 /// The largest delivery of a known sender is some tens of kilobytes.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
 
+/// CloudEvents' question whether its sender may send, and the answer (HTTP Webhooks for event delivery, section 4).
+const REQUEST_ORIGIN: HeaderName = HeaderName::from_static("webhook-request-origin");
+const ALLOWED_ORIGIN: HeaderName = HeaderName::from_static("webhook-allowed-origin");
+const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate");
+
 /// One receiver, ready.
 pub(super) struct Entry {
-    pub(super) receiver: Arc<HookReceiver>,
+    pub(super) receiver: HookReceiver,
     pub(super) checker: Checker,
 }
 
@@ -26,61 +43,209 @@ pub(super) struct Entry {
 #[derive(Clone)]
 pub struct HooksState {
     pub(super) entries: Arc<BTreeMap<String, Entry>>,
-    pub(super) queue: mpsc::Sender<Delivery>,
-    /// Bytes that may wait in the queue.
-    pub(super) room: Arc<Semaphore>,
+    pub(super) queue: mpsc::Sender<Vec<Hint>>,
     /// Bodies that may be read at the same time.
     pub(super) readers: Arc<Semaphore>,
-    pub(super) metrics: Metrics,
+    pub(super) library: Arc<Library>,
+    pub(super) pending: Arc<Pending>,
+    pub(super) recent: Arc<Mutex<Recent>>,
+    pub(super) engine: Hinter,
+    pub(super) board: HookBoard,
 }
 
+/// What a delivery is answered with, and what is noted about it.
+struct Answer {
+    response: Response,
+    outcome: Outcome,
+    detail: String,
+    worth_telling: bool,
+}
+
+impl Answer {
+    /// An authentic delivery gets the same answer whatever is in it.
+    fn taken(outcome: Outcome, detail: impl Into<String>, worth_telling: bool) -> Self {
+        let response = StatusCode::ACCEPTED.into_response();
+        Self { response, outcome, detail: detail.into(), worth_telling }
+    }
+
+    fn problem(kind: ProblemKind, said: &str, outcome: Outcome, detail: impl Into<String>) -> Self {
+        let response = Problem::new(kind, said).into_response();
+        Self { response, outcome, detail: detail.into(), worth_telling: false }
+    }
+
+    /// No word about what is wrong with it: that would help only those who guess.
+    fn refused(reason: &str) -> Self {
+        Self::problem(ProblemKind::Unauthorized, "the delivery is not authentic", Outcome::Unauthorized, reason)
+    }
+
+    fn full() -> Self {
+        let said = "too many deliveries wait; send it again";
+        Self::problem(ProblemKind::Full, said, Outcome::QueueFull, "too many deliveries wait")
+    }
+
+    fn undecided(reason: String) -> Self {
+        let said = "whether the delivery is authentic can't be found out now; send it again";
+        Self::problem(ProblemKind::Full, said, Outcome::Unverifiable, reason)
+    }
+
+    fn too_large() -> Self {
+        let said = format!("at most {MAX_BODY} bytes are accepted");
+        Self::problem(ProblemKind::TooLarge, &said, Outcome::TooLarge, &*said)
+    }
+}
+
+impl HooksState {
+    /// What became of each receiver's deliveries.
+    pub fn board(&self) -> HookBoard {
+        self.board.clone()
+    }
+
+    /// The receiver of this id, if the address has the form that its proof needs.
+    fn entry(&self, id: &str, in_url: Option<&str>) -> Result<&Entry, Problem> {
+        let found = self.entries.get(id).filter(|entry| in_url.is_none() || entry.checker.is_in_url());
+        found.ok_or_else(|| Problem::new(ProblemKind::UnknownPath, "there is no such hook"))
+    }
+}
+
+/// `POST /hooks/<id>`.
 pub(in crate::http) async fn receive(
     State(state): State<HooksState>,
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    let Some(entry) = state.entries.get(&id) else {
-        return Problem::new(ProblemKind::UnknownPath, "there is no such hook").into_response();
+    answer(&state, &id, None, request).await
+}
+
+/// `POST /hooks/<id>/<secret>`.
+pub(in crate::http) async fn receive_by_url(
+    State(state): State<HooksState>,
+    Path((id, secret)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    answer(&state, &id, Some(&secret), request).await
+}
+
+async fn answer(state: &HooksState, id: &str, in_url: Option<&str>, request: Request) -> Response {
+    let entry = match state.entry(id, in_url) {
+        Ok(entry) => entry,
+        Err(problem) => return problem.into_response(),
     };
-    match accept(&state, entry, request).await {
-        Ok(()) => StatusCode::ACCEPTED.into_response(),
-        Err((problem, result)) => {
-            state.count(&entry.receiver, result);
-            problem.into_response()
-        }
-    }
+    let given = if request.method() == Method::OPTIONS {
+        consent(state, entry, in_url, request.headers()).await
+    } else {
+        take(state, entry, in_url, request).await.unwrap_or_else(|answer| answer)
+    };
+    let Answer { response, outcome, detail, worth_telling } = given;
+    state.board.note(&entry.receiver, outcome, &detail, worth_telling, Utc::now());
+    response
 }
 
-/// Puts the delivery into the queue, or says why not and as what that is counted.
-async fn accept(state: &HooksState, entry: &Entry, request: Request) -> Result<(), (Problem, &'static str)> {
+/// CloudEvents' abuse protection: the sender asks, and is allowed if it has the secret. A proof over a body can't be
+/// had here; then the consent is to an address that anyone may know anyway.
+async fn consent(state: &HooksState, entry: &Entry, in_url: Option<&str>, headers: &HeaderMap) -> Answer {
+    let needs_body = matches!(entry.checker, Checker::Hmac(..) | Checker::Sns(_));
+    let verdict = match needs_body {
+        true => Verdict::Authentic,
+        false => entry.checker.check(in_url, headers, b"", &state.library).await,
+    };
+    match verdict {
+        Verdict::Authentic => {}
+        Verdict::Refused(reason) => return Answer::refused(reason),
+        Verdict::Undecided(reason) => return Answer::undecided(reason),
+    }
+    let mut answer = Answer::taken(Outcome::Handshake, "the sender asked whether it may send", false);
+    let mut response = StatusCode::OK.into_response();
+    if let Some(origin) = headers.get(REQUEST_ORIGIN) {
+        response.headers_mut().insert(ALLOWED_ORIGIN, origin.clone());
+        response.headers_mut().insert(ALLOWED_RATE, HeaderValue::from_static("*"));
+    }
+    answer.response = response;
+    answer
+}
+
+/// Takes a delivery; every way out is an answer.
+async fn take(state: &HooksState, entry: &Entry, in_url: Option<&str>, request: Request) -> Result<Answer, Answer> {
     let (head, body) = request.into_parts();
-    if body::announces_more_than(&head.headers, MAX_BODY) {
-        let problem = Problem::new(ProblemKind::TooLarge, format!("at most {MAX_BODY} bytes are accepted"));
-        return Err((problem, "too_large"));
+    let headers = &head.headers;
+    if body::announces_more_than(headers, MAX_BODY) {
+        return Err(Answer::too_large());
     }
-    // No word about what is wrong with it: that would help only those who guess.
-    let refused = || (Problem::new(ProblemKind::Unauthorized, "the delivery is not authentic"), "unauthorized");
-    if entry.checker.by_head(&head.headers) == Some(false) {
-        return Err(refused());
+    if let Some(Verdict::Refused(reason)) = entry.checker.by_head(in_url, headers) {
+        return Err(Answer::refused(reason));
     }
-    let full = || (Problem::new(ProblemKind::Full, "too many deliveries wait; send it again"), "queue_full");
-    let _reader = state.readers.try_acquire().map_err(|_| full())?;
-    let body = body::read(body, MAX_BODY).await.map_err(|problem| {
-        let result = if problem.is(ProblemKind::TooLarge) { "too_large" } else { "ignored" };
-        (problem, result)
-    })?;
-    if !entry.checker.by_body(&head.headers, &body) {
-        return Err(refused());
+    let _reader = state.readers.try_acquire().map_err(|_| Answer::full())?;
+    let body = body::read(body, MAX_BODY).await.map_err(unread)?;
+    match entry.checker.check(in_url, headers, &body, &state.library).await {
+        Verdict::Authentic => {}
+        Verdict::Refused(reason) => return Err(Answer::refused(reason)),
+        Verdict::Undecided(reason) => return Err(Answer::undecided(reason)),
     }
-    let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    let room = Arc::clone(&state.room).try_acquire_many_owned(bytes).map_err(|_| full())?;
-    let delivery = Delivery { receiver: Arc::clone(&entry.receiver), body, _room: room };
-    state.queue.try_send(delivery).map_err(|_| full())
+    if let Some(answer) = introduced(state, &entry.receiver, &body).await {
+        return Ok(answer);
+    }
+    match entry.receiver.read(headers, &body) {
+        Ok(Reading::Pushed { id, hints }) => pushed(state, &entry.receiver, id, hints).await,
+        Ok(Reading::Nothing(why)) => Ok(Answer::taken(Outcome::Ignored, why, false)),
+        Err(misread) => Ok(Answer::taken(Outcome::Ignored, misread.to_string(), true)),
+    }
 }
 
-impl HooksState {
-    fn count(&self, receiver: &HookReceiver, result: &str) {
-        let labels = [receiver.id.as_str(), receiver.kind.label(), result];
-        self.metrics.webhooks_total.with_label_values(&labels).inc();
+fn unread(problem: Problem) -> Answer {
+    if problem.is(ProblemKind::TooLarge) {
+        return Answer::too_large();
     }
+    let detail = problem.detail.clone();
+    Answer { response: problem.into_response(), outcome: Outcome::Ignored, detail, worth_telling: false }
+}
+
+/// What an authentic sender says to introduce itself, and wants a certain answer to.
+async fn introduced(state: &HooksState, receiver: &HookReceiver, body: &Bytes) -> Option<Answer> {
+    match (receiver.sender, &receiver.auth) {
+        (Sender::EventGrid, _) => {
+            let mut answer = Answer::taken(Outcome::Handshake, "the subscription was validated", false);
+            answer.response = Json(eventgrid::validation(body)?).into_response();
+            Some(answer)
+        }
+        (Sender::Sns, HookAuth::Sns(topics)) => Some(match sns_proof::confirm(topics, body, &state.library).await? {
+            Ok(()) => Answer::taken(Outcome::Handshake, "the subscription was confirmed", false),
+            Err(error) => Answer::undecided(format!("the subscription can't be confirmed: {error}")),
+        }),
+        _ => None,
+    }
+}
+
+/// Queues what concerns an app, and writes it down before the answer.
+async fn pushed(
+    state: &HooksState,
+    receiver: &HookReceiver,
+    id: Option<String>,
+    mut hints: Vec<Hint>,
+) -> Result<Answer, Answer> {
+    let mut images: Vec<String> = hints.iter().map(shown).collect();
+    images.dedup();
+    images.truncate(5);
+    let images = images.join(", ");
+    let recent = || state.recent.lock().expect("no holder panics");
+    if id.as_ref().is_some_and(|id| recent().has(&receiver.id, id, Instant::now())) {
+        return Ok(Answer::taken(Outcome::Duplicate, images, false));
+    }
+    hints.retain(|hint| !state.engine.concerned(hint).is_empty());
+    if hints.is_empty() {
+        let detail = format!("no app follows what was pushed: {images}");
+        return Ok(Answer::taken(Outcome::Ignored, detail, true));
+    }
+    let Ok(place) = state.queue.try_reserve() else { return Err(Answer::full()) };
+    let now = Utc::now();
+    hints.iter().for_each(|hint| state.pending.add(hint, now));
+    place.send(hints);
+    if let Some(id) = id {
+        recent().add(&receiver.id, &id, Instant::now());
+    }
+    state.pending.write().await;
+    Ok(Answer::taken(Outcome::Accepted, images, false))
+}
+
+fn shown(hint: &Hint) -> String {
+    let tag = hint.tag.as_ref().map_or(String::new(), |tag| format!(":{tag}"));
+    format!("{}{tag}", hint.repository)
 }

@@ -27,7 +27,7 @@ pub(super) struct Case {
     /// Arguments of `docker network connect`, the network last.
     pub(super) connects: Vec<String>,
     pub(super) old: Old,
-    /// The label `tagboat.keep`.
+    /// The label `tagboat.keep_config`.
     pub(super) keep: &'static str,
     /// The oldest API version that has it, and the newest.
     pub(super) api: ((u32, u32), (u32, u32)),

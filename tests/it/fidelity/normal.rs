@@ -107,8 +107,8 @@ fn own(world: &World, inspect: &Value) -> Value {
     if normal["Config"]["Hostname"].as_str() == id.get(..12) {
         normal["Config"]["Hostname"] = json!("<id>");
     }
-    // The client keeps them in a map and sends them in any order.
-    for (part, field) in [("Config", "Env"), ("HostConfig", "Binds")] {
+    // The client keeps them in maps and sends them in any order.
+    for (part, field) in [("Config", "Env"), ("HostConfig", "Binds"), ("HostConfig", "Ulimits")] {
         normal[part][field].as_array_mut().into_iter().for_each(|list| list.sort_by_key(Value::to_string));
     }
     // A network by its id is the network of that name.

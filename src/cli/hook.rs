@@ -1,0 +1,442 @@
+//! `tagboat hook`: a new receiver with its secret and where to paste it, what became of deliveries, and a trial.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use url::Url;
+
+use super::args::ConfigFile;
+use super::client::Client;
+use super::exit::{Exit, Failure};
+use super::out::{Cell, Out, Row, Table, Tone, safe};
+use super::words::ago;
+use crate::config::Config;
+use crate::http::webhooks::{HookReceiver, HookView, Proof, Reading, Sender, Subject};
+use crate::model::{App, Digest, Follow, ListenAddr, Time};
+
+/// A receiver answers within a second; one behind a slow proxy later.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum HookCommand {
+    /// Print a new receiver: what to add to the configuration, its address, and where to paste it at the sender
+    New(NewFlags),
+    /// Show the receivers, and what became of each one's last delivery
+    List,
+    /// Send a receiver what its sender would send, with the configured secret
+    Test(TestFlags),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NewFlags {
+    /// What sends to it, such as dockerhub, github or generic; without it, the senders are listed
+    pub(super) sender: Option<String>,
+    /// The receiver's id, a part of its address
+    #[arg(long)]
+    pub(super) id: Option<String>,
+    /// How the sender reaches tagboat's hooks listener from where it is
+    #[arg(long, value_name = "URL", default_value = "http://THIS-HOST:9394")]
+    pub(super) base: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TestFlags {
+    /// The receiver
+    pub(super) id: String,
+    /// Announce a push of this app's image, instead of the first one that the sender can announce
+    #[arg(long)]
+    pub(super) app: Option<String>,
+    /// Reach the receiver so, instead of at its listener: the way that its sender goes
+    #[arg(long, value_name = "URL")]
+    pub(super) to: Option<Url>,
+    #[command(flatten)]
+    pub(super) config: ConfigFile,
+}
+
+pub(super) async fn hook(client: &Client, out: &mut Out, command: HookCommand, json: bool) -> Result<Exit, Failure> {
+    match command {
+        HookCommand::New(flags) => new(out, flags, json),
+        HookCommand::List => list(client, out, json).await,
+        HookCommand::Test(flags) => test(client, out, flags, json).await,
+    }
+}
+
+fn new(out: &mut Out, flags: NewFlags, json: bool) -> Result<Exit, Failure> {
+    let Some(sender) = flags.sender else { return senders(out, json) };
+    let sender: Sender = sender.parse().map_err(Failure::usage)?;
+    let id = flags.id.unwrap_or_else(|| sender.label().to_owned());
+    if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) {
+        return Err(Failure::usage("an id is part of an address: letters, digits, `-`, `_` and `.`"));
+    }
+    let secret = hex::encode(rand::random::<[u8; 24]>());
+    let proof = sender.proofs().first().copied().unwrap_or(Proof::Url);
+    let end = if proof == Proof::Url { format!("/{secret}") } else { String::new() };
+    let url = format!("{}/hooks/{id}{end}", flags.base.trim_end_matches('/'));
+    let config = snippet(sender, proof, &id, &secret, &url);
+    let guide = sender.guide().replace("{url}", &url).replace("{secret}", &secret);
+    if json {
+        let secret = matches!(proof, Proof::Token | Proof::Hmac | Proof::Url).then_some(secret);
+        out.json(&json!({
+            "id": id, "sender": sender.label(), "proof": proof.label(), "url": url, "secret": secret,
+            "config": config, "guide": guide,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    out.line(Tone::Quiet, "Add this to tagboat's configuration and send it SIGHUP:")?;
+    out.line(Tone::Plain, &format!("\n{config}"))?;
+    out.line(Tone::Quiet, &format!("Its address, for {}:", sender.title()))?;
+    out.line(Tone::Good, &format!("\n  {url}\n"))?;
+    out.line(Tone::Plain, &guide)?;
+    if flags.base.contains("THIS-HOST") {
+        let text = "\nTHIS-HOST is how the sender reaches this host; give it with --base and it is filled in.";
+        out.line(Tone::Warning, text)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What to add to the configuration. What only the person knows is in capitals.
+fn snippet(sender: Sender, proof: Proof, id: &str, secret: &str, url: &str) -> String {
+    let proof = match proof {
+        Proof::Token | Proof::Hmac | Proof::Url => format!("{}: \"{secret}\"", proof.label()),
+        Proof::IdToken => {
+            format!("id_token: {{audience: \"{url}\", email: \"tagboat-push@PROJECT.iam.gserviceaccount.com\"}}")
+        }
+        Proof::Sns => "topic_arn: \"arn:aws:sns:REGION:ACCOUNT:TOPIC\"".to_owned(),
+    };
+    let host = if sender.names_registry() {
+        String::new()
+    } else {
+        "\n      default_host: registry.example.com   # what stands before the repository in your apps' images"
+            .to_owned()
+    };
+    let sender = sender.label();
+    format!("hooks:\n  receivers:\n    {id}:\n      sender: {sender}\n      {proof}{host}\n")
+}
+
+fn senders(out: &mut Out, json: bool) -> Result<Exit, Failure> {
+    if json {
+        let one = |sender: Sender| {
+            let proofs: Vec<_> = sender.proofs().iter().map(|proof| proof.label()).collect();
+            json!({"sender": sender.label(), "title": sender.title(), "proofs": proofs})
+        };
+        out.json(&Sender::ALL.map(one))?;
+        return Ok(Exit::Done);
+    }
+    let row = |sender: Sender| {
+        let proofs = sender.proofs().iter().map(|proof| proof.label()).collect::<Vec<_>>().join(", ");
+        Row { cells: vec![sender.label().into(), sender.title().into(), proofs.into()], below: Vec::new() }
+    };
+    out.table(&Table { head: &["SENDER", "WHAT IT IS", "PROOFS"], rows: Sender::ALL.map(row).into() })?;
+    Ok(Exit::Done)
+}
+
+async fn list(client: &Client, out: &mut Out, json: bool) -> Result<Exit, Failure> {
+    let hooks = client.hooks().await?;
+    if json {
+        out.json(&hooks)?;
+    } else if hooks.is_empty() {
+        out.line(Tone::Plain, "there is no receiver; `tagboat hook new SENDER` makes one")?;
+    } else {
+        print(out, &hooks, chrono::Utc::now())?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn print(out: &mut Out, hooks: &[HookView], now: Time) -> std::io::Result<()> {
+    let row = |hook: &HookView| {
+        let (when, result) = match &hook.last {
+            None => ("never".to_owned(), Cell(Tone::Quiet, String::new())),
+            Some(last) => (ago(now, last.at), Cell(tone(&last.result), last.result.replace('_', " "))),
+        };
+        let accepted = hook.last_accepted.map_or("never".to_owned(), |at| ago(now, at));
+        let cells = [hook.id.clone(), hook.sender.clone(), hook.path.clone(), hook.proof.clone(), accepted, when]
+            .map(Cell::from);
+        let below = hook.last.iter().map(|last| (Tone::Quiet, safe(&last.detail))).filter(|(_, text)| !text.is_empty());
+        Row { cells: cells.into_iter().chain([result]).collect(), below: below.collect() }
+    };
+    let head = &["RECEIVER", "SENDER", "PATH", "PROOF", "ACCEPTED", "LAST", "RESULT"];
+    out.table(&Table { head, rows: hooks.iter().map(row).collect() })
+}
+
+fn tone(result: &str) -> Tone {
+    match result {
+        "accepted" | "handshake" => Tone::Good,
+        "unauthorized" | "unverifiable" => Tone::Bad,
+        "too_large" | "queue_full" => Tone::Warning,
+        _ => Tone::Quiet,
+    }
+}
+
+async fn test(client: &Client, out: &mut Out, flags: TestFlags, json: bool) -> Result<Exit, Failure> {
+    let config = Config::load(&flags.config.config).map_err(|errors| Failure::new(Exit::Usage, errors))?;
+    let known = |hooks: &crate::config::Hooks| hooks.receivers.iter().map(|one| one.id.clone()).collect::<Vec<_>>();
+    let hooks = config.hooks.as_ref();
+    let Some((receiver, listen)) =
+        hooks.and_then(|hooks| Some((hooks.receivers.iter().find(|one| one.id == flags.id)?, &hooks.listen)))
+    else {
+        let known = hooks.map(known).unwrap_or_default().join(", ");
+        return Err(Failure::usage(format!("there is no receiver {:?}; the receivers are: {known}", flags.id)));
+    };
+    let app = app(&config.apps, receiver, flags.app.as_deref())?;
+    let newest = client.app(app.name.as_str()).await.ok().and_then(|view| view.status.newest);
+    let trial = receiver.trial(&subject(app, newest));
+    let base = flags.to.map_or_else(|| local(listen), |url| url.to_string());
+    let status = send(&base, &trial).await?;
+    let last = client.hooks().await.ok().and_then(|hooks| hooks.into_iter().find(|hook| hook.id == receiver.id)?.last);
+    let right = match (trial.is_authentic, status) {
+        (true, 200..=299) => last.as_ref().is_none_or(|last| last.result == "accepted"),
+        (false, 401) => true,
+        _ => false,
+    };
+    if json {
+        out.json(&json!({"receiver": receiver.id, "app": app.name, "status": status, "last": last, "ok": right}))?;
+    } else {
+        let tone = if right { Tone::Good } else { Tone::Bad };
+        let what = format!("{} announced {} at {base}: HTTP {status}", receiver.sender.label(), app.image);
+        out.line(tone, &what)?;
+        if !trial.is_authentic && status == 401 {
+            let text = "it is reached; only its sender can make a proof that it accepts, so this one had to be refused";
+            out.line(Tone::Plain, text)?;
+        } else if let Some(last) = last {
+            out.line(tone, &safe(&format!("the agent says: {}: {}", last.result.replace('_', " "), last.detail)))?;
+        }
+    }
+    Ok(if right { Exit::Done } else { Exit::Failed })
+}
+
+fn subject(app: &App, newest: Option<Digest>) -> Subject {
+    let tag = match &app.follow {
+        Follow::Tag(tag) => tag.clone(),
+        _ => "latest".parse().expect("it is a tag"),
+    };
+    let digest = newest.unwrap_or_else(|| Digest::of(b"a trial of a webhook"));
+    let id = format!("tagboat-trial-{:016x}", rand::random::<u64>());
+    Subject { repository: app.image.clone(), tag, digest, id }
+}
+
+/// The app that was named, or the first one whose image this receiver's sender can announce.
+fn app<'a>(apps: &'a [App], receiver: &HookReceiver, named: Option<&str>) -> Result<&'a App, Failure> {
+    if let Some(named) = named {
+        let known = || apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>().join(", ");
+        let found = apps.iter().find(|app| app.name.as_str() == named);
+        return found.ok_or_else(|| Failure::usage(format!("there is no app {named:?}; the apps are: {}", known())));
+    }
+    let announced = |app: &&App| {
+        let trial = receiver.trial(&subject(app, None));
+        let headers = trial.headers.iter().filter_map(|(name, value)| Some((name.clone(), value.parse().ok()?)));
+        let read = receiver.read(&headers.collect(), trial.body.as_bytes());
+        matches!(read, Ok(Reading::Pushed { hints, .. }) if hints.iter().any(|hint| hint.repository == app.image))
+    };
+    apps.iter().find(announced).or(apps.first()).ok_or_else(|| Failure::usage("there is no app to announce a push of"))
+}
+
+/// The listener, from this host.
+fn local(listen: &ListenAddr) -> String {
+    let mut address = listen.socket_addr();
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("http://{address}")
+}
+
+async fn send(base: &str, trial: &crate::http::webhooks::Trial) -> Result<u16, Failure> {
+    // Another part of the program may have done it already, with the same provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()?;
+    let url = format!("{}{}", base.trim_end_matches('/'), trial.path);
+    let mut request = client.post(url).body(trial.body.clone());
+    for (name, value) in &trial.headers {
+        request = request.header(name, value);
+    }
+    let sent = request.send().await.map_err(|error| {
+        // The address may hold the receiver's secret.
+        let error = anyhow::Error::new(error.without_url());
+        Failure::new(
+            Exit::Unreachable,
+            error.context(format!("nothing answers at {base}; does the agent run with this receiver?")),
+        )
+    })?;
+    Ok(sent.status().as_u16())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io::{self, Write};
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::args::{Cli, Command, Place, Question};
+    use super::*;
+    use crate::http::testing::{Served, World, at, engine, store};
+    use crate::http::webhooks::{self, Fetch, LastDelivery, Unfetched};
+    use crate::http::{Access, ApiState, api_router, bind_unix, hooks_router, serve};
+    use crate::metrics::Metrics;
+    use clap::Parser;
+
+    #[derive(Clone, Default)]
+    struct Paper(Rc<RefCell<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct NoNet;
+
+    #[async_trait]
+    impl Fetch for NoNet {
+        async fn get(&self, url: &Url) -> Result<bytes::Bytes, Unfetched> {
+            Err(Unfetched { host: url.to_string(), problem: "not part of this test".into() })
+        }
+    }
+
+    async fn run(socket: &std::path::Path, line: &str) -> (String, Result<Exit, Failure>) {
+        let cli = Cli::try_parse_from(std::iter::once("tagboat").chain(line.split_whitespace())).unwrap();
+        let Command::Ask(Question::Hook(command)) = cli.command else { panic!("{line} is no hook") };
+        let paper = Paper::default();
+        let client = Client::new(&Place { socket: socket.to_owned(), url: None }).unwrap();
+        let ended = hook(&client, &mut Out::into(Box::new(paper.clone()), false), command, cli.json).await;
+        let text = String::from_utf8(paper.0.borrow().clone()).unwrap();
+        (text, ended)
+    }
+
+    #[tokio::test]
+    async fn a_new_receiver_of_every_sender_is_complete_and_says_where_to_paste_what() {
+        let nowhere = std::path::Path::new("/nowhere");
+        let mut secrets = std::collections::BTreeSet::new();
+        for sender in Sender::ALL {
+            let label = sender.label();
+            let line = format!("hook new {label} --id mine --base https://hooks.example.com/ --json");
+            let (text, ended) = run(nowhere, &line).await;
+            assert_eq!(ended.unwrap(), Exit::Done);
+            let made: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let url = made["url"].as_str().unwrap();
+            assert!(url.starts_with("https://hooks.example.com/hooks/mine"), "{label}: {url}");
+            let guide = made["guide"].as_str().unwrap();
+            assert!(guide.contains(url) && !guide.contains("{url}") && !guide.contains("{secret}"), "{label}: {guide}");
+            if let Some(secret) = made["secret"].as_str() {
+                assert!(secret.len() == 48 && guide.contains(secret), "{label}: {guide}");
+                assert!(secrets.insert(secret.to_owned()), "{label}: a secret twice");
+            }
+            let config = made["config"].as_str().unwrap();
+            let config = config.replace("REGION:ACCOUNT:TOPIC", "eu-west-1:1:t");
+            let read = Config::parse(&config, label, &|_| None).unwrap_or_else(|errors| panic!("{errors}\n{config}"));
+            let receivers = read.hooks.unwrap().receivers;
+            assert_eq!((receivers[0].id.as_str(), receivers[0].sender), ("mine", sender));
+            assert_eq!(receivers[0].auth.proof(), sender.proofs()[0]);
+        }
+        let (text, _) = run(nowhere, "hook new dockerhub").await;
+        for wanted in
+            ["      sender: dockerhub\n", "http://THIS-HOST:9394/hooks/dockerhub/", "Webhooks > New webhook", "--base"]
+        {
+            assert!(text.contains(wanted), "{wanted}: {text}");
+        }
+        let (text, _) = run(nowhere, "hook new").await;
+        assert!(Sender::ALL.iter().all(|sender| text.contains(&format!("\n{} ", sender.label()))), "{text}");
+        let failure = run(nowhere, "hook new dokcerhub").await.1.unwrap_err();
+        assert_eq!(
+            (failure.exit, failure.error.to_string().contains("`dockerhub`?")),
+            (Exit::Usage, true),
+            "{failure:?}"
+        );
+        assert!(run(nowhere, "hook new github --id a/b").await.1.is_err());
+        assert_eq!(run(nowhere, "hook list").await.1.unwrap_err().exit, Exit::Unreachable);
+    }
+
+    #[test]
+    fn the_list_shows_what_the_sender_is_not_told() {
+        let view = |id: &str, last: Option<(&str, &str)>| HookView {
+            id: id.into(),
+            sender: "acr".into(),
+            path: format!("/hooks/{id}"),
+            proof: "token".into(),
+            last: last.map(|(result, detail)| LastDelivery {
+                at: at(-5),
+                result: result.into(),
+                detail: detail.into(),
+            }),
+            last_accepted: last.filter(|(result, _)| *result == "accepted").map(|_| at(-5)),
+        };
+        let views = [
+            view("a", Some(("accepted", "r.example.com/shop:v1"))),
+            view("b", Some(("unauthorized", "the signature is not the body's\x1b[31m"))),
+            view("c", None),
+        ];
+        let paper = Paper::default();
+        print(&mut Out::into(Box::new(paper.clone()), false), &views, at(0)).unwrap();
+        let shown = String::from_utf8(paper.0.borrow().clone()).unwrap();
+        let wanted = "\
+RECEIVER  SENDER  PATH      PROOF  ACCEPTED  LAST     RESULT
+a         acr     /hooks/a  token  5 s ago   5 s ago  accepted
+  r.example.com/shop:v1
+b         acr     /hooks/b  token  never     5 s ago  unauthorized
+  the signature is not the body's [31m
+c         acr     /hooks/c  token  never     never    \n";
+        assert_eq!(shown, wanted, "{shown}");
+    }
+
+    #[tokio::test]
+    async fn a_trial_goes_through_the_real_door_with_the_configured_secret() {
+        let place = tempfile::tempdir().unwrap();
+        let (socket, file) = (place.path().join("agent.sock"), place.path().join("tagboat.yaml"));
+        let config = "\
+apps: {shop: {image: ghcr.io/acme/shop, listen: ':80'}, blog: {image: registry.example.com/blog, listen: ':81'}}
+hooks:
+  receivers:
+    ci: {sender: generic, hmac_secret: key}
+    hub: {sender: dockerhub, url_secret: 0123456789abcdef}
+    gar: {sender: google, id_token: {audience: a, email: a@b.example}}
+";
+        std::fs::write(&file, config).unwrap();
+        let receivers = Config::load(&file).unwrap().hooks.unwrap().receivers;
+        let world = Arc::new(World::default());
+        let engine = engine(&world);
+        let (handle, fetch) = (engine.handle.hinter(), Arc::new(NoNet));
+        let (state, worker) = webhooks::build(receivers, handle, store(&world), fetch, Metrics::new()).unwrap();
+        let stop = CancellationToken::new();
+        let api = ApiState::new(engine.handle.clone(), Access::Full, stop.clone()).with_hooks(Some(state.board()));
+        let mut server = Served::new(hooks_router(state), stop.clone()).await;
+        server.tasks.spawn(serve(bind_unix(&socket).unwrap(), api_router(api), stop.clone()));
+        server.tasks.spawn(worker.run(stop));
+        let test = |id: &str| format!("hook test {id} --config {} --to http://{}", file.display(), server.addr);
+        for (id, says, exit) in [
+            ("ci --app shop", "generic announced ghcr.io/acme/shop at", Exit::Done),
+            ("ci --app shop --json", "\"result\": \"accepted\"", Exit::Done),
+            (
+                "ci --app blog",
+                "ignored: no app follows what was pushed: registry.example.com/blog:latest",
+                Exit::Failed,
+            ),
+            ("hub", "ignored: no app follows what was pushed: docker.io/", Exit::Failed),
+            ("gar", "it is reached; only its sender can make a proof", Exit::Done),
+        ] {
+            let (text, ended) = run(&socket, &test(id)).await;
+            assert_eq!(ended.unwrap(), exit, "{id}: {text}");
+            assert!(text.contains(says), "{id}: {text}");
+            assert!(!text.contains("0123456789abcdef"), "{text}");
+        }
+        for (id, says) in [("other", "the receivers are: ci, gar, hub"), ("ci --app x", "the apps are: blog, shop")] {
+            let failure = run(&socket, &test(id)).await.1.unwrap_err();
+            assert!(failure.exit == Exit::Usage && failure.error.to_string().contains(says), "{failure:?}");
+        }
+        let (text, ended) = run(&socket, "hook list").await;
+        assert_eq!(ended.unwrap(), Exit::Done);
+        assert!(text.contains("hub       dockerhub  /hooks/hub/…  url_secret"), "{text}");
+        let line = format!("hook test hub --config {} --to http://127.0.0.1:1", file.display());
+        let failure = run(&socket, &line).await.1.unwrap_err();
+        assert_eq!(failure.exit, Exit::Unreachable);
+        assert!(!format!("{:#}", failure.error).contains("0123456789abcdef"), "{failure:?}");
+    }
+}

@@ -1,0 +1,35 @@
+//! Two swaps must not touch the same container: that of one recreates what lives in its namespaces.
+
+use serde_json::Value;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
+
+use crate::decide::derive::{dependents, namespace_joins};
+use crate::model::Plan;
+
+use super::reconciler::Parts;
+
+/// Keeps other swaps away while it is held.
+#[expect(dead_code, reason = "held for their drop")]
+pub(super) enum Tie {
+    Alone(OwnedRwLockWriteGuard<()>),
+    Beside(OwnedRwLockReadGuard<()>),
+}
+
+/// Whether a container lives in another's namespaces, or another in its own.
+fn is_tied(id: &str, all: &[&Value]) -> bool {
+    let own = all.iter().find(|document| document["Id"].as_str() == Some(id));
+    own.is_some_and(|own| !namespace_joins(own).is_empty())
+        || dependents(id, all).is_ok_and(|others| !others.is_empty())
+}
+
+/// Waits until no other swap can touch the same containers; `None` at the shutdown.
+pub(super) async fn tie_up(parts: &Parts, plan: &Plan) -> Option<Tie> {
+    let (ports, ties) = (&parts.ports, parts.settings.ties.clone());
+    // When it can't be told, it is as well to be alone.
+    let documents = ports.engine.adoptable(true).await.unwrap_or_default();
+    let all: Vec<&Value> = documents.iter().collect();
+    let ids = [&plan.serving, &plan.candidate].into_iter().flatten();
+    let tied = documents.is_empty() || ids.into_iter().any(|id| is_tied(&id.0, &all));
+    let wait = async { if tied { Tie::Alone(ties.write_owned().await) } else { Tie::Beside(ties.read_owned().await) } };
+    parts.shutdown.run_until_cancelled(wait).await
+}
