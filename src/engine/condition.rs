@@ -1,7 +1,7 @@
 //! An app's condition as status and gauges show it, made from what was seen and decided.
 
 use crate::metrics::Metrics;
-use crate::model::{App, AppName, AppState, AppStatus, Deployed, Digest, Follow, Hold, ImageRef, Origin, Route, Tag};
+use crate::model::{App, AppName, AppState, AppStatus, Deployed, Digest, Follow, Hold, ImageRef, Route, Tag};
 
 use super::handle::Answer;
 use super::observer::{Seeing, TagView};
@@ -149,16 +149,10 @@ fn subject(hold: &Hold) -> String {
 }
 
 fn deployed(app: &App, seeing: &Seeing) -> Option<Deployed> {
-    let (container, since) = match &app.origin {
-        Origin::Declared => {
-            let entry = seeing.entry.as_ref()?;
-            let target = entry.active.first()?;
-            (seeing.containers.iter().find(|c| c.id == target.container)?, entry.since)
-        }
-        Origin::Adopted { container: name } => {
-            let container = seeing.containers.iter().find(|c| c.name == *name)?;
-            (container, container.started.unwrap_or(container.created))
-        }
+    let container = seeing.serving(app)?;
+    let since = match &seeing.entry {
+        Some(entry) => entry.since,
+        None => container.started.unwrap_or(container.created),
     };
     let state = match container.health {
         Some(crate::model::Health::Unhealthy) if container.is_running() => "unhealthy",

@@ -25,6 +25,15 @@ pub(super) struct Seeing {
 }
 
 impl Seeing {
+    /// The container that serves: by the proxy's table, or by its name.
+    pub(super) fn serving(&self, app: &App) -> Option<&Container> {
+        let active = self.entry.as_ref().and_then(|entry| entry.active.first());
+        self.containers.iter().find(|container| match &app.origin {
+            Origin::Declared => active.is_some_and(|target| target.container == container.id),
+            Origin::Adopted { container: name } => container.name == *name,
+        })
+    }
+
     /// As `decide` takes it.
     pub(super) fn observation<'a>(
         &'a self,

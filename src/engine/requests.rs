@@ -111,8 +111,7 @@ impl Reconciler {
         }
         let hold = |hold: Hold| RequestError::Unresolved { message: super::bus::explain(&hold) };
         let seeing = look(&parts.app, &parts.ports, &self.tag).await.map_err(hold)?;
-        let active = seeing.entry.as_ref().and_then(|entry| entry.active.first());
-        let serving = seeing.containers.iter().find(|c| active.is_some_and(|a| a.container == c.id));
+        let serving = seeing.serving(&parts.app);
         let (digest, generation) =
             serving.map_or((None, Generation(u64::MAX)), |c| (Some(&c.owned.digest), c.owned.generation));
         let mut known: Vec<(Generation, Digest)> = parts

@@ -216,3 +216,35 @@ async fn what_shares_its_network_follows_it_and_comes_back_with_it() {
     assert!(answer.text().await.unwrap().contains("v2"));
     docker.must(&["rm", "-f", "adopt-net-side"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_needs_no_registry_and_holds_until_the_tag_moves_on() {
+    let mut program = adopted(Setup::new("adopt-back"), &[]).await;
+    let runs = |version: &'static str| {
+        move || {
+            let container = crate::support::docker().named("adopt-back")?;
+            env_of(&container).contains(&format!("VERSION={version}").as_str()).then_some(())
+        }
+    };
+    Image::sample("v2").push(&program.registry, "adopt-back", "latest").await;
+    program.wait(Duration::from_secs(60), "version 2 runs", || async { runs("v2")() }).await;
+    program.state_is("up_to_date").await;
+    program.registry.stop();
+    let back = program.cli(&["rollback", "adopt-back", "--wait"]);
+    assert!(back.status.success(), "{}", String::from_utf8_lossy(&back.stderr));
+    program.wait(Duration::from_secs(60), "version 1 runs again", || async { runs("v1")() }).await;
+    program.state_is("held").await;
+    let status = program.status().await.unwrap();
+    assert_eq!(
+        (&status["hold"]["hold"], &status["pin"]["reason"]),
+        (&"pinned".into(), &"rollback".into()),
+        "{status:#}"
+    );
+    program.registry.resume().await;
+    Image::sample("v3").push(&program.registry, "adopt-back", "latest").await;
+    program.cli(&["check", "adopt-back"]);
+    program.wait(Duration::from_secs(60), "version 3 runs", || async { runs("v3")() }).await;
+    program.state_is("up_to_date").await;
+    let container = program.docker().named("adopt-back").unwrap();
+    assert_eq!(container["Config"]["Image"], image(&program).as_str(), "it is called as the person called it");
+}
