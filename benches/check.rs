@@ -127,7 +127,7 @@ async fn check(addr: &str, parallel: usize, again: bool, ca_file: Option<std::pa
     let dir = tempfile::tempdir().unwrap();
     let settings = RegistryConfig { max_concurrent: Some(parallel), ca_file, ..RegistryConfig::default() };
     let registries = [(addr.to_string(), settings)].into();
-    let config = Config { registries, docker_config: Some("/nowhere".into()) };
+    let config = Config { registries, docker_config: Some("/nowhere".into()), ..Config::default() };
     let store = Arc::new(SledStore::open(dir.path()).unwrap());
     let client = Client::new(config, Metrics::new(), store);
     let tag: Tag = "latest".parse().unwrap();

@@ -149,6 +149,7 @@ pub(super) fn registry_config(registry: &config::Registry) -> registry::Registry
         username: registry.username.clone(),
         password: registry.password.clone(),
         password_file: registry.password_file.clone(),
+        provider: registry.provider.clone(),
         ca_file: registry.ca_file.clone(),
         client_cert_file: registry.client_cert_file.clone(),
         client_key_file: registry.client_key_file.clone(),

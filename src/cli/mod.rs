@@ -15,9 +15,11 @@ mod files;
 mod follow;
 mod history;
 mod hook;
+mod login;
 mod out;
 mod plan;
 mod process;
+mod secret;
 mod status;
 mod tags;
 #[cfg(test)]

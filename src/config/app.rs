@@ -205,7 +205,7 @@ fn nano_cpus(cpus: f64, path: &str, report: &mut Report) -> Option<u64> {
     None
 }
 
-fn split(words: Words, path: &str, report: &mut Report) -> Option<Vec<String>> {
+pub(super) fn split(words: Words, path: &str, report: &mut Report) -> Option<Vec<String>> {
     match words {
         Words::List(list) => Some(list),
         Words::Text(text) => {

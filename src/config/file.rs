@@ -116,7 +116,7 @@ pub(super) struct LogFile {
     pub(super) level: Option<String>,
 }
 
-/// One registry.
+/// One registry, or the credentials for what is below `registry/organisation`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RegistryFile {
@@ -126,6 +126,32 @@ pub(super) struct RegistryFile {
     pub(super) password: Option<String>,
     /// A file that holds it, read anew at each use.
     pub(super) password_file: Option<String>,
+    /// Who knows the credentials: `ecr`, `ecr-public`, `google`, `azure`, `ghcr`, `digitalocean` or `exec`.
+    pub(super) provider: Option<String>,
+    /// `ghcr`, `digitalocean`: the access token.
+    pub(super) token: Option<String>,
+    /// `ghcr`, `digitalocean`: a file that holds it, read anew at each use.
+    pub(super) token_file: Option<String>,
+    /// `ecr`: the region, where the registry's name has none.
+    pub(super) region: Option<String>,
+    /// `ecr`, `ecr-public`: the profile in `~/.aws`, and nothing else.
+    pub(super) profile: Option<String>,
+    /// `google`: the JSON key of a service account.
+    pub(super) key_file: Option<String>,
+    /// `azure`: the directory of the service principal.
+    pub(super) tenant_id: Option<String>,
+    /// `azure`: the service principal, or the managed identity where there are several.
+    pub(super) client_id: Option<String>,
+    /// `azure`: the service principal's secret.
+    pub(super) client_secret: Option<String>,
+    /// `azure`: a file that holds it, read anew at each use.
+    pub(super) client_secret_file: Option<String>,
+    /// `exec`: a program that speaks the protocol of docker's credential helpers. A text is split as a shell would.
+    pub(super) command: Option<Words>,
+    /// `exec`: the program may take so long.
+    pub(super) timeout: Option<String>,
+    /// `ecr`, `ecr-public`, `google`, `azure`: the service's address, where it is not the usual one.
+    pub(super) endpoint: Option<String>,
     /// Certificates that are trusted besides the system's.
     pub(super) ca_file: Option<String>,
     /// The certificate that tagboat shows.

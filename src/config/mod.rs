@@ -12,6 +12,7 @@ mod follow;
 mod hooks;
 mod labels;
 mod policy;
+mod registry;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -125,6 +126,8 @@ pub struct Registry {
     pub password: Option<SecretString>,
     /// A file with the password.
     pub password_file: Option<PathBuf>,
+    /// Who else knows who we are.
+    pub provider: Option<crate::registry::Provider>,
     /// Certificates to trust.
     pub ca_file: Option<PathBuf>,
     /// The certificate that we show.

@@ -261,6 +261,78 @@ api: {token: \"${TOKEN}\"}
 }
 
 #[test]
+fn every_provider_is_read_and_what_is_wrong_with_one_is_told_with_a_way_out() {
+    use crate::registry::Provider;
+    let text = "\
+registries:
+  123456789012.dkr.ecr.eu-west-1.amazonaws.com: {provider: ecr, profile: ci}
+  public.ecr.aws: {provider: ecr-public}
+  europe-docker.pkg.dev: {provider: google, key_file: /run/secrets/google.json}
+  acme.azurecr.io: {provider: azure, tenant_id: t, client_id: c, client_secret: \"${TOKEN}\"}
+  ghcr.io: {provider: ghcr, token: \"${TOKEN}\"}
+  ghcr.io/acme: {username: acme, password_file: /run/secrets/acme}
+  registry.digitalocean.com: {provider: digitalocean, token_file: /run/secrets/do}
+  registry.example.com:5000: {provider: exec, command: \"helper --flag 'a b'\", timeout: 3s, ca_file: /ca.pem}
+";
+    let config = parse(text).unwrap();
+    assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
+    let provider = |name: &str| config.registries[name].provider.clone();
+    assert!(matches!(provider("public.ecr.aws"), Some(Provider::EcrPublic(_))));
+    assert!(matches!(provider("ghcr.io"), Some(Provider::Token { username: Some(_), .. })));
+    assert!(matches!(provider("registry.digitalocean.com"), Some(Provider::Token { username: None, .. })));
+    let Some(Provider::Exec(exec)) = provider("registry.example.com:5000") else { panic!("no program") };
+    assert_eq!(
+        (exec.arguments.as_slice(), exec.patience.unwrap().as_secs()),
+        (&["--flag".to_owned(), "a b".to_owned()][..], 3)
+    );
+    assert!(provider("ghcr.io/acme").is_none() && config.registries["ghcr.io/acme"].username.is_some());
+
+    let text = "\
+registries:
+  a.io: {provider: aws}
+  b.io: {provider: ecr, username: u, password: s3cret, key_file: /x}
+  c.io: {region: r, token: s3cret}
+  d.io: {provider: ghcr}
+  e.io: {provider: exec, timeout: soon}
+  f.io: {provider: exec, command: \"x 'y\"}
+  g.io: {provider: azure, client_secret: s3cret, client_secret_file: /x, endpoint: nowhere}
+  h.io/acme: {provider: ecr, http: true, max_concurrent: 2, mirrors: [\"m:1\"], client_cert_file: /c}
+  i.io/acme: {}
+  acme/shop: {username: u, password: s3cret}
+  j.io: {username: u}
+  k.io/: {provider: ecr}
+  l.io/Acme: {provider: ecr}
+";
+    let told = errors(text);
+    for wanted in [
+        ":2:10: registries.a.io.provider: must be one of ecr, ecr-public, google, azure, ghcr, digitalocean, exec",
+        "registries.b.io.key_file: `key_file` belongs to `provider: google`",
+        "registries.b.io.username: give `username` or `provider`, not both",
+        "registries.c.io.region: `region` belongs to `provider: ecr`",
+        "registries.c.io.token: `token` belongs to `provider: ghcr` or `provider: digitalocean`",
+        "registries.d.io: `token` or `token_file` is missing, or go without `provider` to use `tagboat login d.io`",
+        "registries.e.io: `command` is missing",
+        "registries.e.io.timeout: \"soon\" is no duration",
+        "registries.f.io.command: ",
+        "registries.g.io.client_secret: give `client_secret` or `client_secret_file`, not both",
+        "registries.g.io: `tenant_id` is missing",
+        "registries.g.io.endpoint: \"nowhere\" is no address",
+        "registries.h.io/acme.http: `http` is of the whole registry: move it to registries.\"h.io\"",
+        "registries.h.io/acme.max_concurrent",
+        "registries.h.io/acme.mirrors: `mirrors` is of the whole registry",
+        "registries.h.io/acme.client_cert_file",
+        "registries.i.io/acme: says nothing",
+        "registries.acme/shop: must be a registry's name",
+        "registries.j.io: `password` or `password_file` is missing",
+        "registries.k.io/: must be a registry's name",
+        "registries.l.io/Acme: must be a registry's name",
+    ] {
+        assert!(told.contains(wanted), "{wanted}\n---\n{told}");
+    }
+    assert!(!told.contains("s3cret"), "{told}");
+}
+
+#[test]
 fn the_defaults_and_the_example_are_valid_and_the_defaults_name_every_setting() {
     parse(DEFAULT).unwrap();
     let example = include_str!("../../config/example.yaml");

@@ -30,7 +30,7 @@ pub use gates::{
 pub use image::{Digest, ImageRef, InvalidReference, Platform, Repository, Tag, Version};
 pub use names::{AppName, ContainerId, Generation, InvalidName, ListenAddr, SwapId};
 pub use policy::{Prerelease, TagOrder, TagPolicy, TagReport, TagRule, TagVerdict};
-pub use registry::{Cached, CachedTags, Credentials, ManifestDetails, Quota, Referrer, Resolved, TagList};
+pub use registry::{Cached, CachedTags, Credentials, ManifestDetails, Quota, Referrer, Resolved, SecretKind, TagList};
 pub use status::{AppState, AppStatus, CheckResult, Deployed, RegistryStatus};
 pub use store::{Attempts, Deployment, DeploymentResult, Pin, Quarantine, Seen, SeenSource, StepRecord};
 pub use traffic::{

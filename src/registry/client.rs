@@ -15,13 +15,12 @@ use crate::model::{
 };
 use crate::ports::{Registry, RegistryError, RegistryErrorKind, Store};
 
-use super::credentials::{Finder, dockers_own};
+use super::credentials::{Finder, same_entries};
 use super::documents::Documents;
-use super::host::{Ask, Host};
+use super::host::{Ask, Host, is_plain};
 use super::manifest::{Document, config_platform, matches, read};
 use super::pool::Pools;
 use super::quota::spacing;
-use super::refusal::same;
 use super::{Config, Limits, RegistryConfig, tags};
 
 /// Answers to a HEAD that `resolve` makes sense of.
@@ -73,7 +72,10 @@ impl Client {
         self.hosts.write().expect("no holder panics").retain(|_, host| {
             let settings = config.registries.get(&host.name).cloned().unwrap_or_default();
             let files = host.config.ca_file.is_some() || host.config.client_cert_file.is_some();
-            same_docker && !files && same_settings(&settings, &host.config)
+            same_docker
+                && !files
+                && same_settings(&settings, &host.config)
+                && same_entries(&current, &config, &host.name)
         });
         self.pools.forget();
         *current = config;
@@ -113,7 +115,7 @@ impl Client {
             return Ok(host.clone());
         }
         let settings = config.registries.get(place.0).cloned().unwrap_or_default();
-        let finder = Finder::new(place.0, &settings, config.docker_config.clone().or_else(dockers_own));
+        let finder = Finder::new(place.0, is_plain(place.1, &settings), config);
         let metrics = self.metrics.clone();
         let host = Host::new(place, &settings, finder, &self.pools, self.limits, metrics).map_err(|words| {
             let message = format!("{words} (asked for {repository})");
@@ -231,15 +233,9 @@ fn passed_over(error: &RegistryError) {
     tracing::debug!("a mirror is passed over: {error}");
 }
 
+/// The same but for who we are, which `same_entries` compares.
 fn same_settings(one: &RegistryConfig, other: &RegistryConfig) -> bool {
-    let password = match (&one.password, &other.password) {
-        (Some(one), Some(other)) => same(one, other),
-        (one, other) => one.is_none() && other.is_none(),
-    };
-    password
-        && one.username == other.username
-        && one.password_file == other.password_file
-        && one.ca_file == other.ca_file
+    one.ca_file == other.ca_file
         && one.client_cert_file == other.client_cert_file
         && one.client_key_file == other.client_key_file
         && one.insecure == other.insecure

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use http::header::{ACCEPT, AUTHORIZATION, IF_NONE_MATCH, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant};
 use url::Url;
@@ -53,8 +53,6 @@ pub(super) struct Host {
     /// One request of a repository at a time.
     pub(super) lanes: Lanes,
     pub(super) tokens: Tokens,
-    /// What its token service did not accept, and until when it is not shown again.
-    pub(super) refused_secret: Mutex<Option<(SecretString, Instant)>>,
     pub(super) finder: Finder,
     pub(super) standing: Mutex<Standing>,
     pub(super) habits: Habits,
@@ -87,13 +85,10 @@ impl Host {
         limits: Limits,
         metrics: Metrics,
     ) -> Result<Self, String> {
-        let here = is_loopback(api);
-        // Whoever speaks of certificates for a registry on this host means TLS.
-        let means_tls = config.insecure || config.ca_file.is_some() || config.client_cert_file.is_some();
-        let plain = config.http || (here && !means_tls);
+        let plain = is_plain(api, config);
         let trust = Trust {
             plain,
-            here,
+            here: is_loopback(api),
             authorities: config.ca_file.clone().filter(|_| !plain),
             anything: config.insecure && !plain,
             identity: config.client_cert_file.clone().map(|path| (path, config.client_key_file.clone())),
@@ -109,7 +104,6 @@ impl Host {
             slots: Semaphore::new(config.max_concurrent.unwrap_or(CONCURRENT).clamp(1, Semaphore::MAX_PERMITS)),
             lanes: Lanes::default(),
             tokens: Tokens::default(),
-            refused_secret: Mutex::default(),
             finder,
             standing: Mutex::default(),
             habits: Habits::default(),
@@ -147,7 +141,7 @@ impl Host {
             self.tokens.learn(path, challenge);
         }
         let Some(introduction) = self.introduce(ask.repository, challenge, introduction.as_ref()).await? else {
-            return Err(self.refused(ask.repository, "it answered 401 and wants a user and a password").await);
+            return Ok(answer);
         };
         self.once(ask, Some(&introduction)).await
     }
@@ -220,6 +214,12 @@ impl Host {
         Err(self.error(RegistryErrorKind::Protocol, repository, "it redirects too often", None))
     }
 
+    /// The address of its API.
+    pub(super) fn api(&self, repository: &Repository) -> Result<Url, RegistryError> {
+        let words = format!("{} is no address", self.base);
+        self.base.parse().map_err(|_| self.error(RegistryErrorKind::Protocol, repository, &words, None))
+    }
+
     pub(super) fn basic(&self, repository: &Repository, used: &Credentials) -> Result<HeaderValue, RegistryError> {
         use base64::Engine;
         let pair = format!("{}:{}", used.username, used.secret.expose_secret());
@@ -227,7 +227,7 @@ impl Host {
         self.authorization(repository, &text)
     }
 
-    fn authorization(&self, repository: &Repository, text: &str) -> Result<HeaderValue, RegistryError> {
+    pub(super) fn authorization(&self, repository: &Repository, text: &str) -> Result<HeaderValue, RegistryError> {
         let words = "its token holds characters that can't be sent";
         let mut value = HeaderValue::from_str(text)
             .map_err(|_| self.error(RegistryErrorKind::Protocol, repository, words, None))?;
@@ -281,9 +281,15 @@ impl Host {
     }
 }
 
-fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
+pub(super) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(parse).collect()
+}
+
+/// Whether a registry is spoken to in plain HTTP. Whoever names certificates for one on this host means TLS.
+pub(super) fn is_plain(api: &str, config: &RegistryConfig) -> bool {
+    let means_tls = config.insecure || config.ca_file.is_some() || config.client_cert_file.is_some();
+    config.http || (is_loopback(api) && !means_tls)
 }
 
 /// A registry on this host is spoken to in plain HTTP, as Docker does.

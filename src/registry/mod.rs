@@ -22,6 +22,7 @@ mod pool;
 mod quota;
 mod refusal;
 mod tags;
+mod verify;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -35,6 +36,11 @@ use tokio::time::Duration;
 use crate::model::Repository;
 
 pub use client::Client;
+pub use credentials::{
+    AwsSettings, AzureSettings, Environment, ExecSettings, Given, GoogleSettings, KeepError, Kept, Provider, erase,
+    keep,
+};
+pub use verify::{Verdict, verify};
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -59,10 +65,13 @@ const DOCUMENT: usize = 4 << 20;
 /// What is known of the registries.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// By the registry's name in references: `ghcr.io`, `registry.example.com:5000`.
+    /// By the registry's name in references: `ghcr.io`, `registry.example.com:5000`; by `ghcr.io/acme` the credentials
+    /// for what is below it.
     pub registries: BTreeMap<String, RegistryConfig>,
-    /// Docker's `config.json`; `None`: `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.
+    /// Docker's `config.json`, and no other file; `None`: every place where docker and podman keep theirs.
     pub docker_config: Option<PathBuf>,
+    /// Where variables are looked up.
+    pub environment: Environment,
 }
 
 /// One registry.
@@ -74,6 +83,8 @@ pub struct RegistryConfig {
     pub password: Option<SecretString>,
     /// A file that holds it, read anew at each use.
     pub password_file: Option<PathBuf>,
+    /// Who else knows the credentials; without `username`.
+    pub provider: Option<Provider>,
     /// Certificates that are trusted besides the system's.
     pub ca_file: Option<PathBuf>,
     /// The certificate that we show, and its key unless that is in the file of its own.

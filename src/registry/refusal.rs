@@ -5,7 +5,7 @@ use std::error::Error;
 use chrono::Utc;
 use secrecy::SecretString;
 
-use crate::model::{Credentials, Repository};
+use crate::model::{Credentials, Repository, SecretKind};
 use crate::ports::{RegistryError, RegistryErrorKind, Source};
 
 use super::backoff::Trouble;
@@ -56,12 +56,12 @@ impl Host {
 
     /// Not let in: says who we were, what the registry said and what to do; never the secret.
     pub(super) async fn refused(&self, repository: &Repository, words: &str) -> RegistryError {
-        let found = self.finder.find().await;
+        let found = self.finder.find(repository).await;
         let who = match (&found.credentials, &found.problem) {
             (Some(used), _) => named(used),
             (None, Some(problem)) => format!("no credentials were used, because {problem}"),
             (None, None) => format!(
-                "no credentials were used: add registries.\"{}\".username and password, or run `docker login {}`",
+                "no credentials were used: add registries.\"{}\".username and password, or run `tagboat login {}`",
                 self.name, self.name
             ),
         };
@@ -114,10 +114,24 @@ impl Host {
 }
 
 fn named(used: &Credentials) -> String {
-    if used.is_identity_token {
-        return format!("the identity token from {} was used: is it still valid, and may it pull here?", used.origin);
+    let from = &used.origin;
+    match used.kind {
+        SecretKind::IdentityToken => {
+            format!("the identity token from {from} was used: is it still valid, and may it pull here?")
+        }
+        SecretKind::RegistryToken => {
+            format!("the registry token from {from} was used: is it still valid, and may it pull here?")
+        }
+        SecretKind::Password if from.starts_with("provider ") => {
+            format!(
+                "user {:?} from {from} was used: is it still valid, and may it read this repository?",
+                used.username
+            )
+        }
+        SecretKind::Password => {
+            format!("user {:?} from {from} was used: is the password right, and may it pull here?", used.username)
+        }
     }
-    format!("user {:?} from {} was used: is the password right, and may it pull here?", used.username, used.origin)
 }
 
 /// Who must wait because of an error.

@@ -13,6 +13,7 @@ mod fidelity;
 mod gates;
 mod kills;
 mod layers;
+mod login;
 mod matrix;
 mod policy;
 mod proxy;

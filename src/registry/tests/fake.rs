@@ -187,7 +187,7 @@ pub(crate) fn client(registries: &[(&Fake, RegistryConfig)]) -> Client {
 
 pub(crate) fn config(registries: &[(&Fake, RegistryConfig)]) -> Config {
     let registries = registries.iter().map(|(fake, config)| (fake.addr.to_string(), config.clone())).collect();
-    Config { registries, docker_config: Some("/nowhere/config.json".into()) }
+    Config { registries, docker_config: Some("/nowhere/config.json".into()), ..Config::default() }
 }
 
 pub(crate) fn client_with(registries: &[(&Fake, RegistryConfig)], notes: Arc<Notes>, limits: Limits) -> Client {
