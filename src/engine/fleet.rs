@@ -180,7 +180,7 @@ impl Fleet {
         let (commands, inbox) = mpsc::channel(QUEUE);
         let (status, _) = watch::channel(starting(&app));
         let activation = Arc::new(Activation::default());
-        let nudge = Arc::new(Notify::new());
+        let (nudge, signed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let stop = self.shutdown.child_token();
         let reconciler = Reconciler::new(Parts {
             spec: spec_hash(&app),
@@ -192,6 +192,7 @@ impl Fleet {
             commands: inbox,
             activation: activation.clone(),
             nudge: nudge.clone(),
+            signed: signed.clone(),
             slots: self.slots.clone(),
             checks: self.checks.clone(),
             crowd,
@@ -199,7 +200,7 @@ impl Fleet {
         });
         let name = app.name.clone();
         self.tasks.insert(name.clone(), Task { stop, join: tokio::spawn(reconciler.run()) });
-        let slot = Slot { app, status, commands, activation, nudge };
+        let slot = Slot { app, status, commands, activation, nudge, signed };
         self.shared.slots.write().expect("no holder panics").insert(name, slot);
     }
 

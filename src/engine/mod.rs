@@ -32,6 +32,7 @@ mod parking;
 mod reconciler;
 mod requests;
 mod sameness;
+mod signing;
 #[cfg(test)]
 mod simulated;
 #[cfg(test)]
@@ -49,7 +50,7 @@ use crate::ports;
 pub use adoption::{Adoption, Found, Reader};
 pub use bus::explain;
 pub use fleet::Fleet;
-pub use handle::{Answer, Approved, DeployRequest, Handle, Hint, RequestError, RollbackTo};
+pub use handle::{Answer, Approved, DeployRequest, Handle, Hint, RequestError, RollbackTo, SignatureHint};
 pub use hinter::Hinter;
 
 /// What the engine acts through.

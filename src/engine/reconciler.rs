@@ -24,12 +24,13 @@ use super::handle::{Activation, Answer, Command, Hint, RequestError};
 use super::journal;
 use super::looking::{Seeing, look};
 use super::observer::{TagView, chain};
+use super::signing::Signing;
 use super::ties::tie_up;
 use super::{Ports, Settings};
 
 /// A registry may announce a tag before it can be read (distribution does): look again so long after a webhook
 /// before leaving it to the schedule.
-const LOOK_AGAIN: [Duration; 6] = [
+pub(super) const LOOK_AGAIN: [Duration; 6] = [
     Duration::from_millis(200),
     Duration::from_millis(500),
     Duration::from_secs(1),
@@ -62,6 +63,8 @@ pub(super) struct Parts {
     pub(super) activation: Arc<Activation>,
     /// Something happened to one of its containers, or to the proxy.
     pub(super) nudge: Arc<Notify>,
+    /// Something was announced that may be the signature which it waits for.
+    pub(super) signed: Arc<Notify>,
     /// Limits the swaps under way.
     pub(super) slots: Arc<Semaphore>,
     /// What other apps have asked of registries.
@@ -76,6 +79,8 @@ pub(super) struct Reconciler {
     pub(super) parts: Parts,
     pub(super) tag: TagView,
     pub(super) gatekeeping: Gatekeeping,
+    /// When it looks for a signature that was announced.
+    pub(super) signing: Signing,
     condition: Condition,
     pub(super) next_poll: Instant,
     again: VecDeque<Instant>,
@@ -100,6 +105,8 @@ enum Wake {
     Again,
     Retry,
     Checked,
+    Signed,
+    Signing,
 }
 
 impl Reconciler {
@@ -107,6 +114,7 @@ impl Reconciler {
         let tag = TagView::remembered(&parts.app, &parts.ports);
         Self {
             gatekeeping: Gatekeeping::default(),
+            signing: Signing::default(),
             condition: Condition::default(),
             tag,
             next_poll: Instant::now(),
@@ -143,12 +151,14 @@ impl Reconciler {
                 }
                 Wake::Again => self.look_again().await,
                 Wake::Checked => self.checked().await,
+                Wake::Signed => self.signed(),
+                Wake::Signing => self.look_for_signature().await,
             }
         }
     }
 
     async fn wait(&mut self) -> Wake {
-        let again = self.again.front().copied();
+        let (again, signing) = (self.again.front().copied(), self.signing.next());
         let retry = self.retry;
         let sleep = |at: Option<Instant>| async move {
             match at {
@@ -162,7 +172,9 @@ impl Reconciler {
             Some(command) = self.parts.commands.recv() => Wake::Command(command),
             (source, hint) = self.parts.activation.next() => Wake::Activated(source, hint),
             () = self.parts.nudge.notified() => Wake::Nudged,
+            () = self.parts.signed.notified() => Wake::Signed,
             () = sleep(again) => Wake::Again,
+            () = sleep(signing) => Wake::Signing,
             () = sleep(retry) => Wake::Retry,
             () = self.gatekeeping.finished() => Wake::Checked,
             () = tokio::time::sleep_until(self.next_poll) => Wake::Poll,

@@ -3,6 +3,7 @@
 
 mod faults;
 mod hour;
+mod signed;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -42,6 +43,10 @@ pub(super) struct World {
     attempts: Mutex<HashMap<AppName, Attempts>>,
     pub(super) pins: Mutex<HashMap<AppName, Pin>>,
     pub(super) quarantined: Mutex<HashMap<AppName, Vec<Quarantine>>>,
+    /// From when on an image is signed.
+    pub(super) signed: Mutex<HashMap<Digest, Instant>>,
+    /// When somebody looked for a signature.
+    pub(super) signature_looks: Mutex<Vec<Instant>>,
     notes: Mutex<HashMap<String, Vec<u8>>>,
 }
 
@@ -173,11 +178,14 @@ fn refused<T>() -> Result<T, EngineError> {
     Err(EngineError { kind: EngineErrorKind::Pull, message: "nothing is pulled here".to_owned(), source: None })
 }
 
-/// No app has a rule that asks for either.
 #[async_trait]
 impl Gatekeeper for World {
-    async fn signature(&self, _: &Repository, _: &Digest, _: &SignatureRule) -> SignatureVerdict {
-        unreachable!("nothing has to be signed")
+    async fn signature(&self, _: &Repository, digest: &Digest, _: &SignatureRule) -> SignatureVerdict {
+        let now = Instant::now();
+        self.signature_looks.lock().unwrap().push(now);
+        let signed = self.signed.lock().unwrap().get(digest).is_some_and(|from| *from <= now);
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        if signed { SignatureVerdict::Verified { by: "ci.pub".to_owned() } } else { SignatureVerdict::Missing }
     }
     async fn scan(&self, _: &ScanSubject, _: &ScanRule) -> ScanVerdict {
         unreachable!("nothing is scanned")
