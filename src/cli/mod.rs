@@ -19,6 +19,7 @@ mod login;
 mod out;
 mod plan;
 mod process;
+mod prune;
 mod secret;
 mod status;
 mod tags;

@@ -29,6 +29,7 @@ mod looking;
 mod lookout;
 mod observer;
 mod parking;
+mod pruning;
 mod reconciler;
 mod requests;
 mod sameness;

@@ -231,6 +231,9 @@ impl Engine for World {
     async fn tagged(&self, _: &str) -> Result<Vec<(String, ImageDetails)>, EngineError> {
         Ok(Vec::new())
     }
+    async fn images(&self) -> Result<Vec<StoredImage>, EngineError> {
+        Ok(Vec::new())
+    }
     async fn remove_image(&self, _: &str) -> Result<(), EngineError> {
         refused()
     }

@@ -10,7 +10,7 @@ mod dependents;
 mod service;
 mod undoing;
 
-pub(super) use candidate::local_repository;
+pub(super) use candidate::{SHELF, local_repository};
 
 use std::time::Duration;
 

@@ -101,7 +101,6 @@ fn first_rows() -> Vec<Row> {
 
 fn second_rows() -> Vec<Row> {
     use Sender::*;
-    let no_tag = "no tag, or holds a signature";
     let generic = |repository: &str, tag: Option<&str>| {
         let fields = Fields { repository: Some(repository.parse().unwrap()), tag: tag.map(|tag| tag.parse().unwrap()) };
         HookReceiver { fields, ..receiver(Generic) }
