@@ -15,6 +15,7 @@ mod kills;
 mod layers;
 mod login;
 mod matrix;
+mod moving;
 mod policy;
 mod proxy;
 mod prune;
