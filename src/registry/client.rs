@@ -241,6 +241,7 @@ fn same_settings(one: &RegistryConfig, other: &RegistryConfig) -> bool {
         && one.insecure == other.insecure
         && one.http == other.http
         && one.mirrors == other.mirrors
+        && one.aliases == other.aliases
         && one.max_concurrent == other.max_concurrent
 }
 

@@ -33,9 +33,10 @@ pub struct Environment {
 }
 
 impl Default for Environment {
-    /// The process's own.
+    /// The process's own. A service has no `HOME`, and its user has one all the same.
     fn default() -> Self {
-        Self::new(|name| std::env::var(name).ok())
+        let home = || std::env::home_dir()?.into_os_string().into_string().ok();
+        Self::new(move |name| std::env::var(name).ok().or_else(|| if name == "HOME" { home() } else { None }))
     }
 }
 
@@ -164,4 +165,27 @@ pub(super) fn safe_url(what: &str, text: &str) -> Result<url::Url, String> {
         return Ok(url);
     }
     Err(format!("{what} {text:?} is not https, and no secret is sent there"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Set in the process that has no `HOME`.
+    const HOMELESS: &str = "TAGBOAT_TEST_HOMELESS";
+
+    #[test]
+    fn a_service_without_home_finds_what_its_user_has_kept() {
+        if std::env::var_os(HOMELESS).is_some() {
+            assert!(std::env::var_os("HOME").is_none());
+            let file = Environment::default().home(".docker").expect("every user has a home");
+            assert!(file.is_absolute() && file.ends_with(".docker"), "{file:?}");
+            return;
+        }
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = std::thread::current().name().unwrap().to_owned();
+        let output = child.args([&name, "--exact"]).env_remove("HOME").env(HOMELESS, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    }
 }

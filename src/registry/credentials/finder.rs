@@ -40,6 +40,8 @@ pub(in crate::registry) struct Found {
 #[derive(Debug)]
 pub(in crate::registry) struct Finder {
     registry: String,
+    /// What else it is called: somebody may have logged in by that name.
+    aliases: Vec<String>,
     /// What the configuration has: for which repositories, and how it is asked; the longest scope first.
     configured: Vec<(String, Way)>,
     files: DockerFiles,
@@ -64,7 +66,8 @@ impl Finder {
         });
         let files = DockerFiles::new(config.docker_config.as_deref(), environment);
         let (announced, refused) = (AtomicBool::default(), Mutex::default());
-        Self { registry: registry.to_owned(), configured, files, suggested, announced, refused }
+        let aliases = config.registries.get(registry).map(|own| own.aliases.clone()).unwrap_or_default();
+        Self { registry: registry.to_owned(), aliases, configured, files, suggested, announced, refused }
     }
 
     /// The credentials for a repository, if there are any.
@@ -77,7 +80,13 @@ impl Finder {
             };
             return Found { is_configured: true, ..told(got.map(Some)) };
         }
-        let found = told(self.files.find(repository).await);
+        let mut found = told(self.files.find(repository).await);
+        for alias in self.aliases.iter().filter_map(|alias| called(repository, alias)) {
+            if found.credentials.is_none() {
+                let other = told(self.files.find(&alias).await);
+                found = Found { problem: found.problem.or(other.problem), ..other };
+            }
+        }
         match &self.suggested {
             Some((name, way)) if found.credentials.is_none() => self.by_name(name, way, found.problem).await,
             _ => found,
@@ -144,8 +153,7 @@ impl Finder {
         if repository.registry() == self.registry {
             return Some(Cow::Borrowed(repository));
         }
-        let here: Repository = format!("{}/{}", self.registry, repository.path()).parse().ok()?;
-        (here.registry() == self.registry).then_some(Cow::Owned(here))
+        called(repository, &self.registry).map(Cow::Owned)
     }
 
     fn configured(&self, repository: &Repository) -> Option<&Way> {
@@ -153,6 +161,12 @@ impl Finder {
         let found = self.configured.iter().find(|(name, _)| scope_of(&whole, name).is_some());
         found.map(|(_, way)| way)
     }
+}
+
+/// A repository's name if its registry were this one, if that can be written.
+fn called(repository: &Repository, registry: &str) -> Option<Repository> {
+    let named: Repository = format!("{registry}/{}", repository.path()).parse().ok()?;
+    (named.registry() == registry).then_some(named)
 }
 
 /// Two configurations say the same of who we are to a registry.
@@ -207,6 +221,18 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[tokio::test]
+    async fn whoever_logged_in_by_another_name_of_the_registry_is_known() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, r#"{{"auths": {{"registry:5000": {{"username": "bot", "password": "x"}}}}}}"#).unwrap();
+        let own = RegistryConfig { aliases: vec!["hub".into(), "registry:5000".into()], ..RegistryConfig::default() };
+        let registries = [("registry.example.com".to_owned(), own)].into();
+        let config = Config { registries, docker_config: Some(file.path().to_owned()), ..Config::default() };
+        let finder = Finder::new("registry.example.com", false, &config);
+        let found = finder.find(&"registry.example.com/shop".parse().unwrap()).await;
+        assert_eq!(found.credentials.unwrap().username, "bot");
+    }
 
     #[tokio::test]
     async fn a_mirror_gets_its_own_credentials_and_never_another_registrys() {
