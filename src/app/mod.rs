@@ -9,6 +9,7 @@ mod logging;
 mod login;
 mod proxy;
 mod run;
+mod upgrade;
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub use doctor::{Finding, doctor};
 pub use login::{LoginError, login, logout};
 pub use proxy::{ProxyArgs, proxy};
 pub use run::run;
+pub use upgrade::{UpgradeError, Upgraded, upgrade};
 
 /// A process that could not start or go on.
 #[derive(Debug, thiserror::Error)]

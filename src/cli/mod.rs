@@ -26,6 +26,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod upgrade;
 mod words;
 
 pub use dispatch::main;
