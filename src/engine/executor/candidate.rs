@@ -12,7 +12,7 @@ use crate::decide::gate::{Gate, Probed, Verdict};
 use crate::decide::platform::runs_on;
 use crate::model::{
     Container, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Platform, ProbeOutcome, PullProgress,
-    Target,
+    Step, Target,
 };
 use crate::ports::{CreateContainer, EngineErrorKind, EngineInfo};
 
@@ -206,7 +206,10 @@ impl Swap<'_> {
         if let Some(policy) = policy {
             engine.set_restart_policy(&container.id, &policy).await?;
         }
-        parking::remember(app, &*self.executor.ports.store, None);
+        // What it replaced may still have to come back, with its policy, until it is removed.
+        if !self.plan.steps.iter().any(|step| matches!(step, Step::Retire { .. })) {
+            parking::remember(app, &*self.executor.ports.store, None);
+        }
         // A local tag keeps the image from a person's `docker image prune`; without it a rollback has to pull.
         let tagged = engine.tag(&container.image_id, &local_repository(app), &local_tag(self.plan)).await;
         if let Err(error) = tagged {

@@ -12,6 +12,7 @@ use crate::ports::TrafficError;
 
 use super::candidate::local_repository;
 use super::{Halt, LOOK, Stepped, Swap, chain};
+use crate::engine::parking;
 
 /// A proxy that does not answer is waited for so long: it is restarted within a second.
 const SWITCH_PATIENCE: Duration = Duration::from_secs(30);
@@ -161,6 +162,10 @@ impl Swap<'_> {
     pub(super) async fn retire(&mut self, containers: &[ContainerId]) -> Stepped {
         for id in containers {
             self.executor.ports.engine.remove(id).await?;
+        }
+        let (app, store) = (self.executor.app, &*self.executor.ports.store);
+        if parking::remembered(app, store).is_some_and(|parked| containers.contains(&parked.container)) {
+            parking::remember(app, store, None);
         }
         if let Err(error) = self.prune().await {
             let app = self.executor.app.name.as_str();
