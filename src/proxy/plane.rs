@@ -9,13 +9,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use chrono::Utc;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::model::{
-    AppEntry, AppName, AppSwitch, ContainerId, InFlight, Probe, RouteSet, SwitchAck, Table, Target, TrafficStats,
+    AppEntry, AppHold, AppName, AppSwitch, ContainerId, InFlight, Probe, RouteSet, SwitchAck, Table, Target,
+    TrafficStats,
 };
 
 use super::control::Response;
+use super::hold::{Hold, Lot};
 use super::probe::probe;
 use super::router::Router;
 use super::stats::AppStats;
@@ -34,25 +37,38 @@ pub(super) struct AppRuntime {
     active: ArcSwap<Vec<Arc<Upstream>>>,
     turn: AtomicUsize,
     pub(super) stats: AppStats,
+    pub(super) lot: Lot,
+}
+
+/// Why a request has no target.
+#[derive(Debug)]
+pub(super) enum Unclaimed {
+    /// There is none.
+    NoTarget,
+    /// The app is held: it waits.
+    Held(Arc<Hold>),
 }
 
 impl AppRuntime {
     /// Holds the target with the least under way, in turn among equals; not one of `avoid` if there is another.
-    pub(super) fn claim(&self, avoid: &[Arc<Upstream>]) -> Option<Claim> {
+    pub(super) fn claim(&self, avoid: &[Arc<Upstream>]) -> Result<Claim, Unclaimed> {
         for _ in 0..LOOKS {
+            if let Some(hold) = &*self.lot.hold() {
+                return Err(Unclaimed::Held(hold.clone()));
+            }
             let active = self.active.load();
-            let claim = match active.as_slice() {
-                [] => return None,
-                [only] => Claim::on(only),
-                several => Claim::on(self.choose(several, avoid)?),
+            let upstream = match active.as_slice() {
+                [] => return Err(Unclaimed::NoTarget),
+                [only] => Some(only),
+                several => self.choose(several, avoid),
             };
-            // A refusal means that a switch has just replaced what was loaded: load again.
-            if claim.is_some() {
-                return claim;
+            // A refusal means that a switch has just replaced what was loaded, or that a hold has begun: look again.
+            if let Some(claim) = upstream.and_then(Claim::on) {
+                return Ok(claim);
             }
             std::hint::spin_loop();
         }
-        None
+        Err(Unclaimed::NoTarget)
     }
 
     fn choose<'a>(&self, several: &'a [Arc<Upstream>], avoid: &[Arc<Upstream>]) -> Option<&'a Arc<Upstream>> {
@@ -89,6 +105,35 @@ struct State {
     table: Table,
     file: TableFile,
     apps: BTreeMap<AppName, Arc<AppRuntime>>,
+    holds: BTreeMap<AppName, Holding>,
+}
+
+/// A hold, and what ends it by itself.
+#[derive(Debug)]
+struct Holding {
+    hold: Arc<Hold>,
+    /// Any change of the app's targets ends it.
+    revision: u64,
+    until: Instant,
+}
+
+impl State {
+    /// Ends these holds; the targets are those of before.
+    fn lift(&mut self, over: impl Fn(&AppName, &Holding) -> bool) {
+        let Self { apps, holds, .. } = self;
+        holds.retain(|name, holding| {
+            if !over(name, holding) {
+                return true;
+            }
+            if let Some(runtime) = apps.get(name) {
+                // In this order: who finds no hold is not refused.
+                runtime.active.load().iter().for_each(|upstream| upstream.set_draining(false));
+                runtime.lot.end();
+            }
+            tracing::info!(app = name.as_str(), "no longer held");
+            false
+        });
+    }
 }
 
 /// The data plane.
@@ -110,7 +155,7 @@ impl Plane {
         let (file, table) = TableFile::load(state_dir);
         let plane = Self {
             router: ArcSwap::from_pointee(Router::default()),
-            state: Mutex::new(State { table: Table::default(), file, apps: BTreeMap::new() }),
+            state: Mutex::new(State { table: Table::default(), file, apps: BTreeMap::new(), holds: BTreeMap::new() }),
             upstreams: RwLock::new(HashMap::new()),
             tunnels: TaskTracker::new(),
             retiring: AtomicBool::new(false),
@@ -194,6 +239,51 @@ impl Plane {
         self.commit(&mut state, table, how).await.err().unwrap_or(Response::Done)
     }
 
+    /// Has an app's requests wait, or prolongs that. Once it is done, what is under way on the app's targets is all that
+    /// can still be sent to them. An older proxy that follows asks for the revision too: its news may be overtaken.
+    pub(super) async fn hold(&self, wanted: &AppHold, how: Change) -> Response {
+        let mut state = self.state.lock().await;
+        let until = Instant::now() + Duration::from_millis(wanted.lease_ms);
+        let (entry, runtime) = match (state.table.apps.get(&wanted.app), state.apps.get(&wanted.app)) {
+            (Some(entry), Some(runtime)) => (entry, runtime.clone()),
+            _ => return Response::Refused { message: format!("there is no app {}", wanted.app) },
+        };
+        let revision = entry.revision;
+        if revision != wanted.expect {
+            return differs(&wanted.app, wanted.expect, revision, how);
+        }
+        let shared = |target: &Target| {
+            let others = state.table.apps.iter().filter(|(name, _)| **name != wanted.app);
+            others.flat_map(|(_, entry)| &entry.active).any(|other| other.container == target.container)
+        };
+        if let Some(target) = entry.active.iter().find(|target| shared(target)) {
+            let message = format!("container {} serves another app as well", target.container.short());
+            return Response::Refused { message };
+        }
+        if let Some(holding) = state.holds.get_mut(&wanted.app) {
+            holding.until = until;
+            return Response::Done;
+        }
+        let hold = Hold::new(wanted.limits);
+        state.holds.insert(wanted.app.clone(), Holding { hold: hold.clone(), revision, until });
+        // In this order: who is refused by a target finds the hold.
+        runtime.lot.begin(hold);
+        runtime.active.load().iter().for_each(|upstream| upstream.set_draining(true));
+        tracing::info!(app = wanted.app.as_str(), "held: new requests wait");
+        Response::Done
+    }
+
+    /// Ends a hold: its requests go to what the table names.
+    pub(super) async fn release(&self, app: &AppName, expect: u64, how: Change) -> Response {
+        let mut state = self.state.lock().await;
+        match state.table.apps.get(app) {
+            Some(entry) if entry.revision != expect => return differs(app, expect, entry.revision, how),
+            _ => {}
+        }
+        state.lift(|name, _| name == app);
+        Response::Done
+    }
+
     /// Disk first, then memory. A retiring proxy leaves the disk to its successor.
     async fn commit(&self, state: &mut State, mut table: Table, how: Change) -> Result<(), Response> {
         table.generation = state.table.generation + 1;
@@ -212,21 +302,30 @@ impl Plane {
 
     /// Puts the table in force: new targets take requests before the pointer moves, old ones refuse after it.
     fn enforce(&self, state: &mut State) {
-        let State { table, apps, .. } = state;
+        let State { table, apps, holds, .. } = state;
+        let stays = |name: &AppName, holding: &Holding| {
+            table.apps.get(name).is_some_and(|entry| entry.revision == holding.revision)
+        };
         let mut old: Vec<Arc<Upstream>> = Vec::new();
         let mut current = old.clone();
         for (name, runtime) in apps.iter() {
             if !table.apps.contains_key(name) {
                 old.extend(runtime.active.swap(Arc::default()).iter().cloned());
+                holds.remove(name);
+                runtime.lot.end();
             }
         }
         apps.retain(|name, _| table.apps.contains_key(name));
         for (name, entry) in &table.apps {
             let runtime = apps.entry(name.clone()).or_default();
             let active: Vec<Arc<Upstream>> = entry.active.iter().map(|target| self.upstream(target)).collect();
-            active.iter().for_each(|upstream| upstream.set_draining(false));
+            let held = holds.get(name).is_some_and(|holding| stays(name, holding));
+            active.iter().for_each(|upstream| upstream.set_draining(held));
             current.extend(active.iter().cloned());
             old.extend(runtime.active.swap(Arc::new(active)).iter().cloned());
+            if !held && holds.remove(name).is_some() {
+                runtime.lot.end();
+            }
         }
         let routes =
             table.apps.iter().filter_map(|(name, entry)| Some((entry.routes.clone(), apps.get(name)?.clone())));
@@ -259,15 +358,19 @@ impl Plane {
         self.upstreams.read().expect("no holder panics").get(container).cloned()
     }
 
-    /// Ends everything that is still under way.
-    pub(super) fn cut_all(&self) {
+    /// Ends everything that is still under way, and turns away what still waits.
+    pub(super) async fn cut_all(&self) {
+        self.state.lock().await.holds.values().for_each(|holding| holding.hold.turn_away());
         let upstreams = self.upstreams.read().expect("no holder panics");
         upstreams.values().for_each(|upstream| upstream.cut(Duration::ZERO));
     }
 
-    /// Closes idle connections to targets, and drops targets that nothing names or uses any more.
+    /// Closes idle connections to targets, drops targets that nothing names or uses any more, and ends holds that nobody
+    /// has prolonged.
     pub(super) async fn sweep(&self) {
-        let state = self.state.lock().await;
+        let mut state = self.state.lock().await;
+        let now = Instant::now();
+        state.lift(|_, holding| holding.until <= now);
         self.forget(&state.table);
         let upstreams = self.upstreams.read().expect("no holder panics");
         upstreams.values().for_each(|upstream| upstream.pool.sweep());
@@ -296,9 +399,21 @@ impl Plane {
             retiring: self.retiring.load(Ordering::SeqCst),
             connections: self.connections.load(Ordering::Relaxed),
             unrouted: self.unrouted.load(Ordering::Relaxed),
-            apps: state.apps.iter().map(|(name, app)| (name.clone(), app.stats.read(of_app(name)))).collect(),
+            apps: state
+                .apps
+                .iter()
+                .map(|(name, app)| (name.clone(), app.stats.read(of_app(name), app.lot.read())))
+                .collect(),
             targets: upstreams.iter().map(|(id, up)| (id.clone(), up.stats.read(up.in_flight()))).collect(),
         }
+    }
+}
+
+/// A change that expects another revision. One that a newer proxy has made is only late here.
+fn differs(app: &AppName, expected: u64, found: u64, how: Change) -> Response {
+    match how {
+        Change::Decided => Response::Conflict { app: app.clone(), expected, found },
+        Change::Followed => Response::Done,
     }
 }
 
