@@ -6,6 +6,7 @@
 //! and what is beyond gets a 503. They are let go in the order in which they came, some at a time, so that a new version
 //! is not met by thousands of connections in one millisecond.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,9 +21,12 @@ use crate::model::{HoldLimits, Parking};
 use super::send::Failure;
 use super::stats::Times;
 
-/// So many of those that are let go look for their connection at once: less than any listener's queue holds, and enough
-/// for ten thousand to be on their way within a second.
+/// So many of those that are let go are sent at once: less than the queue of any listener holds.
 const AT_ONCE: usize = 64;
+
+/// The next one goes when one has its answer, and after so long in any case: then its connection has been taken from the
+/// queue, and those whose answers take long do not hold up the others.
+const SPACE: Duration = Duration::from_millis(50);
 
 /// What became of a parked request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,9 +86,8 @@ impl Lot {
         }
     }
 
-    /// Waits for the turn of a request whose head has so many bytes, and which has waited since then. What comes back is
-    /// held until it has found its connection: then it is the next one's turn.
-    pub(super) async fn wait(&self, hold: &Hold, bytes: u64, since: Instant) -> Result<OwnedSemaphorePermit, Failure> {
+    /// Waits for the turn of a request whose head has so many bytes, and which has waited since then.
+    pub(super) async fn wait(&self, hold: &Hold, bytes: u64, since: Instant) -> Result<Turn, Failure> {
         let Some(place) = Place::take(self, &hold.limits, bytes) else {
             self.count(End::Refused);
             return Err(Failure::Crowded);
@@ -93,7 +96,7 @@ impl Lot {
         match tokio::time::timeout_at(deadline, hold.turns.clone().acquire_owned()).await {
             Ok(Ok(turn)) => {
                 place.leave(End::Released);
-                Ok(turn)
+                Ok(Turn(turn))
             }
             // Closed: the process ends.
             Ok(Err(_)) => {
@@ -116,6 +119,21 @@ impl Lot {
     pub(super) fn read(&self) -> Parking {
         let ended = ENDS.iter().zip(&self.ended).map(|((_, name), n)| ((*name).to_owned(), n.load(Ordering::Relaxed)));
         Parking { now: self.requests.load(Ordering::Relaxed), ended: ended.collect(), waited: self.waited.read() }
+    }
+}
+
+/// That of a request that was let go; when it is dropped, it is the next one's.
+#[derive(Debug)]
+pub(super) struct Turn(OwnedSemaphorePermit);
+
+impl Turn {
+    /// Gives it up after a while.
+    pub(super) async fn pass_on(turn: Option<Self>) -> Infallible {
+        if let Some(Self(turn)) = turn {
+            Box::pin(tokio::time::sleep(SPACE)).await;
+            drop(turn);
+        }
+        std::future::pending().await
     }
 }
 

@@ -9,7 +9,7 @@ use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
 
 use super::body::Upload;
-use super::hold::weight;
+use super::hold::{Turn, weight};
 use super::plane::{AppRuntime, Unclaimed};
 use super::pool::Link;
 use super::stats::TargetStats;
@@ -17,6 +17,9 @@ use super::target::{Claim, Upstream};
 
 /// A target that refuses connections is tried for so long: it may be restarting, or about to be replaced.
 const CONNECT_WINDOW: Duration = Duration::from_secs(1);
+
+/// The same of a request that has waited for its app: there is somebody, and there may be a crowd.
+const RELEASED_WINDOW: Duration = Duration::from_secs(3);
 
 /// The first wait after a refused connection; doubles.
 const CONNECT_PAUSE: Duration = Duration::from_millis(25);
@@ -55,8 +58,8 @@ struct Attempts {
 }
 
 impl Attempts {
-    fn new(now: Instant) -> Self {
-        Self { deadline: now + CONNECT_WINDOW, pause: CONNECT_PAUSE, failed: Vec::new() }
+    fn new(deadline: Instant) -> Self {
+        Self { deadline, pause: CONNECT_PAUSE, failed: Vec::new() }
     }
 
     /// After a failure: goes on at once where there is another target, else after a pause; false when it is time to
@@ -85,7 +88,7 @@ impl Attempts {
 pub(super) async fn send(app: &AppRuntime, mut now: Instant, request: Request<Incoming>) -> Result<Answered, Failure> {
     let mut request = request.map(Upload::from);
     let (mut parked, mut turn) = (None, None);
-    let mut attempts = Attempts::new(now);
+    let mut attempts = Attempts::new(now + CONNECT_WINDOW);
     let mut fresh_only = false;
     loop {
         let claim = match app.claim(&attempts.failed) {
@@ -95,7 +98,7 @@ pub(super) async fn send(app: &AppRuntime, mut now: Instant, request: Request<In
                 let since = *parked.get_or_insert_with(Instant::now);
                 turn = Some(Box::pin(app.lot.wait(&hold, weight(&request), since)).await?);
                 now = Instant::now();
-                attempts = Attempts::new(now);
+                attempts = Attempts::new(now + RELEASED_WINDOW);
                 continue;
             }
         };
@@ -117,12 +120,12 @@ pub(super) async fn send(app: &AppRuntime, mut now: Instant, request: Request<In
                 }
             },
         };
-        drop(turn.take());
         let copy = if reused && link.idle(now) > MAY_BE_CLOSING { copy(&request) } else { None };
         let sent = tokio::select! {
             biased;
             sent = link.send(request) => sent,
             () = claim.cut() => return Err(Failure::Target),
+            never = Turn::pass_on(turn.take()) => match never {},
         };
         let TrySend { unsent, error } = match sent {
             Ok(response) => {

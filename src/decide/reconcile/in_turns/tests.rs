@@ -272,13 +272,7 @@ fn every_half_way_state_has_one_way_on() {
         ("made room", (Exited, "no"), Some((Created, "no", true)), R::ResumedCandidate, &carried_on),
         ("started", (Exited, "no"), Some((Running, "no", true)), R::ResumedCandidate, TURNS),
         ("armed", (Exited, "no"), Some((Running, POLICY, true)), R::ResumedCandidate, TURNS),
-        (
-            "it has ended meanwhile",
-            (Exited, "no"),
-            Some((Exited, "no", true)),
-            R::ServingLost,
-            "hold, restore old",
-        ),
+        ("it has ended meanwhile", (Exited, "no"), Some((Exited, "no", true)), R::ServingLost, "hold, restore old"),
         (
             "armed, and ends again and again",
             (Exited, "no"),

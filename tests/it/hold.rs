@@ -1,0 +1,97 @@
+//! An app that must never run twice: its requests wait while one version makes room for the next.
+//!
+//! The sample app locks a file on a volume that both versions have: a second one at the same time ends with an error, so
+//! that a swap in which two ran could not succeed.
+
+use std::time::Duration;
+
+use crate::support::{Image, Load, Program, Setup};
+
+fn exclusive(app: &'static str) -> Setup {
+    let mut setup = Setup::new(app);
+    setup.more = "health: {http: /healthz}\n    overlap: never\n    volumes: ['exclusive:/data']\n    \
+                  env: {EXCLUSIVE: /data/lock}";
+    setup.swap = "probe_interval: 50ms, min_healthy: 200ms, healthy_deadline: 5s, hold_drain: 3s";
+    setup
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn swaps_under_load_are_seen_as_latency_and_nothing_fails() {
+    let mut setup = exclusive("hold-load");
+    setup.more = "health: {http: /healthz}\n    overlap: never\n    volumes: ['hold-load:/data']\n    \
+                  env: {EXCLUSIVE: /data/lock}";
+    let program = Program::serving(setup).await;
+    let mix = ["--rps", "150", "--conns", "600", "--patience", "20", "--slow", "0.05", "--upload", "0.05"];
+    let kept = Load::start(program.port, &mix);
+    let fresh = Load::start(program.port, &["--rps", "50", "--mode", "close", "--conns", "300", "--patience", "20"]);
+    // They last two seconds, and are let end.
+    let streams = ["--rps", "4", "--events", "0.5", "--ws", "0.5", "--patience", "20"];
+    let streams = Load::start(program.port, &streams);
+    for version in 2..=6 {
+        let version = format!("v{version}");
+        Image::sample(&version).push(&program.registry, "hold-load", "latest").await;
+        program.wait_for_version(&version).await;
+        program.settled().await;
+    }
+    for load in [kept, fresh, streams] {
+        let report = load.finish();
+        eprintln!("{:#}", report.0);
+        report.assert_clean(10);
+    }
+    let states = program.docker().states("hold-load");
+    assert_eq!(states, ["hold-load.6 running"], "{states:?}");
+    let metrics = program.metrics().await;
+    let value = |series: &str| -> f64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series));
+        line.unwrap_or_else(|| panic!("no {series}")).trim().parse().unwrap()
+    };
+    assert!(value("tagboat_proxy_parked_requests_total{app=\"hold-load\",end=\"released\"}") > 10.0);
+    for end in ["overdue", "refused"] {
+        let none = value(&format!("tagboat_proxy_parked_requests_total{{app=\"hold-load\",end=\"{end}\"}}"));
+        assert!(none.abs() < f64::EPSILON, "{end}");
+    }
+    assert!(value("tagboat_proxy_parked_seconds_count{app=\"hold-load\"}") > 10.0);
+    let gap = "{app=\"hold-load\",strategy=\"hold\"}";
+    assert!(value(&format!("tagboat_swap_downtime_seconds_count{gap}")) >= 5.0);
+    assert!(value(&format!("tagboat_swap_downtime_seconds_sum{gap}")) > 1.0);
+    let status = program.status().await.unwrap();
+    assert_eq!(status["strategy"], "hold");
+    assert!(status["strategy_reason"].as_str().unwrap().contains("overlap: never"), "{status:#}");
+}
+
+/// A bad version is put aside and the old one serves again, and nobody was told anything but to wait.
+async fn a_bad_one(app: &'static str, image: Image, reason: &str) {
+    let mut setup = exclusive(app);
+    let more = format!(
+        "health: {{http: /healthz}}\n    overlap: never\n    volumes: ['{app}:/data']\n    env: {{EXCLUSIVE: /data/lock}}"
+    );
+    setup.more = Box::leak(more.into_boxed_str());
+    let program = Program::serving(setup).await;
+    let load = Load::start(program.port, &["--rps", "50", "--mode", "close", "--conns", "600", "--patience", "20"]);
+    image.push(&program.registry, app, "latest").await;
+    program.state_is("held").await;
+    program
+        .wait(Duration::from_secs(20), "the old one serves", || async {
+            program.version().await.filter(|version| version == "v1")
+        })
+        .await;
+    load.finish().assert_clean(50);
+    let status = program.status().await.unwrap();
+    assert_eq!(status["quarantined"][0]["failure"]["reason"], reason, "{status:#}");
+    let containers = program.docker().containers(app);
+    let running: Vec<_> = containers.iter().filter(|c| c["State"]["Status"] == "running").collect();
+    assert_eq!(running.len(), 1);
+    assert_eq!(running[0]["HostConfig"]["RestartPolicy"]["Name"], "unless-stopped");
+    let failed = format!("/{app}.failed-2");
+    assert!(containers.iter().any(|c| c["Name"] == failed.as_str()), "{:?}", program.docker().states(app));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_exits_gives_way_to_the_old_one() {
+    a_bad_one("hold-exits", Image::sample("v2").env("EXIT_AT_START", "1"), "exited").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_never_gets_healthy_gives_way_to_the_old_one() {
+    a_bad_one("hold-deaf", Image::sample("v2").env("NEVER_HEALTHY", "1"), "unhealthy").await;
+}
