@@ -238,6 +238,14 @@ mod tests {
             ("not yes", json!({"tagboat.enable": "yes"}), json!({}), "label tagboat.enable: \"yes\" must be"),
             ("the container's own", json!({"tagboat.env.A": "1"}), json!({}), "label tagboat.env.A: not for labels"),
             ("nested typo", json!({"tagboat.swap.bke": "1s"}), json!({}), "label tagboat.swap.bke: "),
+            ("hold without a proxy", json!({"tagboat.strategy": "hold"}), json!({}), "tagboat's proxy serves"),
+            (
+                "a contradiction",
+                json!({"tagboat.strategy": "overlap", "tagboat.overlap": "never"}),
+                json!({}),
+                "which says never",
+            ),
+            ("no such overlap", json!({"tagboat.overlap": "sometimes"}), json!({}), "label tagboat.overlap"),
             ("no such strategy", json!({"tagboat.strategy": "magic"}), json!({}), "label tagboat.strategy: \"magic\""),
             (
                 "impossible strategy",

@@ -9,18 +9,18 @@ use crate::support::{Image, Load, Program, Setup};
 
 fn exclusive(app: &'static str) -> Setup {
     let mut setup = Setup::new(app);
-    setup.more = "health: {http: /healthz}\n    overlap: never\n    volumes: ['exclusive:/data']\n    \
-                  env: {EXCLUSIVE: /data/lock}";
+    let more = format!(
+        "health: {{http: /healthz}}\n    overlap: never\n    volumes: ['{app}:/data']\n    env: {{EXCLUSIVE: /data/lock}}"
+    );
+    // A setup is of constants, and there are four of these.
+    setup.more = Box::leak(more.into_boxed_str());
     setup.swap = "probe_interval: 50ms, min_healthy: 200ms, healthy_deadline: 5s, hold_drain: 3s";
     setup
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn swaps_under_load_are_seen_as_latency_and_nothing_fails() {
-    let mut setup = exclusive("hold-load");
-    setup.more = "health: {http: /healthz}\n    overlap: never\n    volumes: ['hold-load:/data']\n    \
-                  env: {EXCLUSIVE: /data/lock}";
-    let program = Program::serving(setup).await;
+    let program = Program::serving(exclusive("hold-load")).await;
     let mix = ["--rps", "150", "--conns", "600", "--patience", "20", "--slow", "0.05", "--upload", "0.05"];
     let kept = Load::start(program.port, &mix);
     let fresh = Load::start(program.port, &["--rps", "50", "--mode", "close", "--conns", "300", "--patience", "20"]);
@@ -61,12 +61,7 @@ async fn swaps_under_load_are_seen_as_latency_and_nothing_fails() {
 
 /// A bad version is put aside and the old one serves again, and nobody was told anything but to wait.
 async fn a_bad_one(app: &'static str, image: Image, reason: &str) {
-    let mut setup = exclusive(app);
-    let more = format!(
-        "health: {{http: /healthz}}\n    overlap: never\n    volumes: ['{app}:/data']\n    env: {{EXCLUSIVE: /data/lock}}"
-    );
-    setup.more = Box::leak(more.into_boxed_str());
-    let program = Program::serving(setup).await;
+    let program = Program::serving(exclusive(app)).await;
     let load = Load::start(program.port, &["--rps", "50", "--mode", "close", "--conns", "600", "--patience", "20"]);
     image.push(&program.registry, app, "latest").await;
     program.state_is("held").await;
@@ -94,4 +89,25 @@ async fn a_version_that_exits_gives_way_to_the_old_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_never_gets_healthy_gives_way_to_the_old_one() {
     a_bad_one("hold-deaf", Image::sample("v2").env("NEVER_HEALTHY", "1"), "unhealthy").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tagboat_that_is_asked_to_end_while_requests_wait_finishes_what_it_has_begun() {
+    let mut setup = exclusive("hold-term");
+    setup.swap = "probe_interval: 50ms, min_healthy: 2s, healthy_deadline: 8s, hold_drain: 3s";
+    let program = Program::serving(setup).await;
+    Image::sample("v2").push(&program.registry, "hold-term", "latest").await;
+    let limit = Duration::from_secs(30);
+    program
+        .wait(limit, "the swap is in its gate", || async {
+            program.status().await.filter(|status| status["deploying"][1] == "gate")
+        })
+        .await;
+    program.signal(rustix::process::Signal::TERM);
+    program.wait(limit, "tagboat ends", || async { program.child("agent").is_none().then_some(()) }).await;
+    let containers = program.docker().containers("hold-term");
+    let running: Vec<_> = containers.iter().filter(|c| c["State"]["Status"] == "running").collect();
+    assert_eq!(running.len(), 1, "{:?}", program.docker().states("hold-term"));
+    assert_eq!(running[0]["Name"], "/hold-term.2");
+    assert_eq!(running[0]["HostConfig"]["RestartPolicy"]["Name"], "unless-stopped");
 }

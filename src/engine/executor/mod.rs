@@ -182,11 +182,13 @@ impl Swap<'_> {
         self.executor.ports.engine.inspect(id).await.map(|(container, _)| container).map_err(Halt::from)
     }
 
-    /// Waits a moment, unless the agent ends.
+    /// Waits a moment, unless the agent ends. With requests waiting and the old version away it does not: what is left
+    /// to do is short, and nobody may come to do it for long.
     async fn pause(&self, duration: Duration) -> Result<(), Halt> {
+        let away = self.held.is_some() && self.parked.is_some();
         tokio::select! {
             () = tokio::time::sleep(duration) => Ok(()),
-            () = self.executor.shutdown.cancelled() => Err(Halt::Interrupted),
+            () = self.executor.shutdown.cancelled(), if !away => Err(Halt::Interrupted),
         }
     }
 

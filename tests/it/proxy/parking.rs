@@ -371,3 +371,61 @@ async fn what_still_waits_when_the_proxy_ends_is_asked_to_come_back() {
     assert!(read_head(&mut waiting).await.starts_with("HTTP/1.1 503"));
     stage.proxy.ended().await;
 }
+
+/// What the process holds in memory, in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+/// Clients and proxy are one process here, so that this is more than the proxy's share.
+#[tokio::test]
+#[ignore = "a measurement: it needs 20,000 file descriptors"]
+async fn thousands_of_parked_requests_cost_what_is_documented() {
+    const COUNT: usize = 9_500;
+    let (old, new) = (App::named("old").await, App::named("new").await);
+    let stage = Stage::serving(&old).await;
+    let limits = HoldLimits { wait_ms: 60_000, requests: COUNT as u64, bytes: 64 << 20 };
+    for (label, head, body) in [
+        ("ordinary heads", 500, 0),
+        ("ordinary heads and an upload each", 500, 256 << 10),
+        ("heads of 6 KiB", 6 << 10, 0),
+    ] {
+        let revision = stage.client.table().await.unwrap().apps[&shop()].revision;
+        let mut streams = Vec::new();
+        let before = resident();
+        for _ in 0..COUNT {
+            let stream = TcpStream::connect(stage.proxy.addr).await.unwrap();
+            streams.push(stream);
+        }
+        eventually("all to be connected", || async { stage.stats().await.connections == COUNT as u64 }).await;
+        let idle = resident();
+        let hold = AppHold { app: shop(), expect: revision, lease_ms: 60_000, limits };
+        stage.client.hold(&hold).await.unwrap();
+        let filler = "x".repeat(head);
+        let length = if body > 0 { format!("Content-Length: {body}\r\n") } else { String::new() };
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{length}X-Filler: {filler}\r\n\r\n");
+        let piece = vec![b'x'; body];
+        for stream in &mut streams {
+            stream.write_all(request.as_bytes()).await.unwrap();
+            // As much as the sockets take.
+            let _ = stream.try_write(&piece);
+        }
+        stage.are_parked(COUNT as u64).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let parked = resident();
+        eprintln!(
+            "{label}: {} KiB a connection idle, {} KiB parked; {} MiB for all",
+            (idle - before) / COUNT / 1024,
+            (parked - before) / COUNT / 1024,
+            (parked - before) >> 20
+        );
+        let begun = Instant::now();
+        stage.switch(&[if revision % 2 == 1 { &new } else { &old }]).await.unwrap();
+        stage.are_parked(0).await;
+        eprintln!("let go within {:?}", begun.elapsed());
+        drop(streams);
+        eventually("all to be gone", || async { stage.stats().await.connections == 0 }).await;
+    }
+}
