@@ -12,7 +12,7 @@ use crate::model::{
     AppHold, AppName, AppSwitch, Attempts, Cached, CachedTags, Container, ContainerId, Credentials, Deployment, Digest,
     ImageDetails, ImageRef, InFlight, ManifestDetails, Pin, Platform, Probe, ProbeOutcome, PullProgress, Quarantine,
     Referrer, RegistryStatus, Repository, Resolved, RouteSet, ScanRule, ScanSubject, ScanVerdict, Seen, SignatureRule,
-    SignatureVerdict, SwapId, SwitchAck, Table, Tag, TagList, TrafficStats, Version,
+    SignatureVerdict, StoredImage, SwapId, SwitchAck, Table, Tag, TagList, TrafficStats, Version,
 };
 
 /// The source of an error, for the log.
@@ -238,6 +238,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Images whose tag matches `repository:*`, newest last by tag's generation number is the caller's business.
     async fn tagged(&self, repository: &str) -> Result<Vec<(String, ImageDetails)>, EngineError>;
+
+    /// Every image that has a name.
+    async fn images(&self) -> Result<Vec<StoredImage>, EngineError>;
 
     /// Removes a tag, and the image with it when that was its last name. No error when it is gone.
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;

@@ -93,6 +93,12 @@ pub(super) enum Question {
         #[arg(long, short = 'n', default_value_t = 20)]
         limit: usize,
     },
+    /// Remove the containers and images that nobody needs any more of what tagboat brought to the host
+    Prune {
+        /// Only say what would be removed
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+    },
     /// Deploy what an app follows, or another version of its image
     Deploy(DeployFlags),
     /// Go back to an earlier version and stay there until the tag moves

@@ -20,7 +20,7 @@ use crate::http::webhooks::HookView;
 use crate::http::{
     AppView, ApproveRequest, DeployBody, LiftRequest, Lifted, Problem, ProblemKind, RollbackRequest, Unpinned,
 };
-use crate::model::{Decision, Deployment, Event, SwapId, TagReport};
+use crate::model::{Decision, Deployment, Event, Pruned, SwapId, TagReport};
 
 /// No answer of the API is larger; an endless one is cut off.
 const LARGEST: usize = 64 * 1024 * 1024;
@@ -122,6 +122,12 @@ impl Client {
 
     pub(super) async fn approve(&self, app: &str, body: &ApproveRequest) -> Result<Approved, ClientError> {
         self.ask(Method::POST, &format!("/apps/{}/approve", segment(app)), Some(body)).await
+    }
+
+    pub(super) async fn prune(&self, dry_run: bool) -> Result<Pruned, ClientError> {
+        let method = if dry_run { Method::GET } else { Method::POST };
+        let body = (!dry_run).then_some(&());
+        self.ask(method, "/prune", body).await
     }
 
     pub(super) async fn hooks(&self) -> Result<Vec<HookView>, ClientError> {

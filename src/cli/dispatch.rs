@@ -82,6 +82,7 @@ pub(super) async fn ask(question: Question, client: &Client, out: &mut Out, json
         Question::Approve { app, digest, by } => {
             actions::approve(client, out, &app, (digest.as_deref(), by), json).await
         }
+        Question::Prune { dry_run } => super::prune::prune(client, out, dry_run, json).await,
         Question::Hook(command) => hook::hook(client, out, command, json).await,
         Question::Unpin { app } => actions::unpin(client, out, &app, json).await,
     }

@@ -18,6 +18,7 @@ mod hook;
 mod out;
 mod plan;
 mod process;
+mod prune;
 mod status;
 mod tags;
 #[cfg(test)]

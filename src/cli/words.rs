@@ -26,6 +26,16 @@ pub(super) fn took(millis: u64) -> String {
     }
 }
 
+/// "120 kB", "12.3 MB", "1.2 GB", in powers of 1000 as Docker says them.
+pub(super) fn bytes(count: u64) -> String {
+    let tenths = |unit: u64| format!("{}.{}", count / unit, count % unit / (unit / 10));
+    match count {
+        0..1_000_000 => format!("{} kB", count.div_ceil(1_000)),
+        1_000_000..1_000_000_000 => format!("{} MB", tenths(1_000_000)),
+        _ => format!("{} GB", tenths(1_000_000_000)),
+    }
+}
+
 /// An app's state as a person says it.
 pub(super) fn state(state: AppState) -> &'static str {
     match state {

@@ -124,7 +124,12 @@ impl<'a> Roles<'a> {
         if let Some(plan) = self.clear(serving) {
             return act(plan);
         }
-        if let Some(parked) = self.seen.parked.filter(|parked| parked.container == serving.id) {
+        let parked = self.seen.parked;
+        if parked.is_some_and(|parked| serving.owned.replaces.as_ref() == Some(&parked.container)) {
+            // It has taken over and was not armed yet; a person has taken what it replaced.
+            return act(self.plan(PlanReason::FinishedSwap, serving, vec![Step::Start, Step::Arm]));
+        }
+        if let Some(parked) = parked.filter(|parked| parked.container == serving.id) {
             // Somebody has removed the candidate that it made room for.
             let restore = Step::Restore { container: serving.id.clone(), restart: Some(parked.restart.clone()) };
             return act(self.plan(PlanReason::ServingLost, serving, vec![restore]));

@@ -1,8 +1,12 @@
 //! Values for the tests of this room and of those above.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{App, ContainerSpec, Follow, Gates, Origin, Probe, Route, Schedule, Strategy, SwapTiming};
+use crate::model::{
+    App, Container, ContainerId, ContainerSpec, ContainerState, Digest, Follow, Gates, Generation, Origin, Owned,
+    Probe, Route, Schedule, Strategy, SwapId, SwapTiming, Time,
+};
 
 /// An app with nothing special about it.
 pub fn app(name: &str) -> App {
@@ -36,5 +40,34 @@ pub fn app(name: &str) -> App {
         keep: 3,
         production: false,
         gates: Gates::default(),
+    }
+}
+
+/// A stopped container of app `shop` that runs `Digest::of(&[version])` from the image `image-VERSION`.
+pub fn container(name: &str, generation: u64, version: u8) -> Container {
+    Container {
+        id: ContainerId(format!("id-{name}")),
+        name: name.to_owned(),
+        owned: Owned {
+            app: "shop".parse().expect("a valid name"),
+            generation: Generation(generation),
+            swap: SwapId(format!("swap-{generation}")),
+            replaces: None,
+            digest: Digest::of(&[version]),
+            spec: String::new(),
+            restart: None,
+        },
+        state: ContainerState::Exited,
+        health: None,
+        health_output: String::new(),
+        restart_count: 0,
+        exit_code: 0,
+        oom_killed: false,
+        created: Time::UNIX_EPOCH,
+        started: None,
+        finished: None,
+        restart_policy: "no".to_owned(),
+        image_id: format!("image-{version}"),
+        addresses: BTreeMap::new(),
     }
 }

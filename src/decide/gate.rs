@@ -17,6 +17,17 @@ pub enum Verdict {
     Failed(FailureReason, String),
 }
 
+/// What came of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probed<'a> {
+    /// It was made.
+    Made(&'a ProbeOutcome),
+    /// The container can't be probed as it is, and why.
+    Impossible(&'a str),
+    /// Whoever makes the probes did not answer, and what it said: nothing is known of the container.
+    Unknown(&'a str),
+}
+
 /// The gate: enough probes in a row, the container's own health check if it has one, and then a while of both
 /// without a restart; all before a deadline that counts from the container's start.
 #[derive(Debug)]
@@ -27,6 +38,7 @@ pub struct Gate {
     successes: u32,
     good_since: Option<Time>,
     last: String,
+    blind: bool,
 }
 
 impl Gate {
@@ -39,6 +51,7 @@ impl Gate {
             successes: 0,
             good_since: None,
             last: "no probe was made".to_owned(),
+            blind: false,
         }
     }
 
@@ -47,21 +60,21 @@ impl Gate {
         self.good_since
     }
 
-    /// Takes a sample. `probe` is the outcome of a probe made just now, or why none could be made.
-    pub fn sample(&mut self, now: Time, container: &Container, probe: Result<&ProbeOutcome, &str>) -> Verdict {
+    /// Takes a sample, with what came of a probe just now. A probe of which nothing is known counts neither for the
+    /// container nor against it.
+    pub fn sample(&mut self, now: Time, container: &Container, probe: Probed<'_>) -> Verdict {
         if let Some(ended) = ended(container, self.restarts, self.started) {
             return Verdict::Failed(FailureReason::Exited, ended);
         }
-        let probed = match probe {
-            Ok(outcome) => {
-                self.last = format!("probe: {}", outcome.detail);
-                outcome.ok
-            }
-            Err(why) => {
-                self.last = format!("probe: {why}");
-                false
-            }
+        let (probed, said) = match probe {
+            Probed::Made(outcome) => (outcome.ok, outcome.detail.as_str()),
+            Probed::Impossible(why) | Probed::Unknown(why) => (false, why),
         };
+        self.last = format!("probe: {said}");
+        self.blind = matches!(probe, Probed::Unknown(_));
+        if self.blind {
+            return self.overdue(now);
+        }
         let healthy = matches!(container.health, None | Some(Health::Healthy));
         if probed && !healthy {
             let output = container.health_output.trim();
@@ -89,7 +102,9 @@ impl Gate {
             return Verdict::Wait;
         }
         let limit = humantime::format_duration(self.timing.healthy_deadline);
-        Verdict::Failed(FailureReason::Unhealthy, format!("not healthy within {limit}; last {}", self.last))
+        // The image is not blamed for a probe that nobody made.
+        let reason = if self.blind { FailureReason::Traffic } else { FailureReason::Unhealthy };
+        Verdict::Failed(reason, format!("not healthy within {limit}; last {}", self.last))
     }
 }
 
@@ -144,8 +159,10 @@ impl Bake {
 
 /// The sentence about its end, if it has ended or been restarted.
 fn ended(container: &Container, restarts: u64, started: Time) -> Option<String> {
-    if container.restart_count > restarts {
-        return Some(format!("it was restarted {} times", container.restart_count - restarts));
+    match container.restart_count.saturating_sub(restarts) {
+        0 => {}
+        1 => return Some("it was restarted".to_owned()),
+        often => return Some(format!("it was restarted {often} times")),
     }
     let over = matches!(container.state, ContainerState::Exited | ContainerState::Dead | ContainerState::Removing);
     if !over && container.state != ContainerState::Restarting {
@@ -167,3 +184,6 @@ fn rate(counters: &TargetCounters) -> f64 {
 fn elapsed(from: Time, to: Time) -> Duration {
     (to - from).to_std().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ pub mod gate;
 mod observation;
 pub mod platform;
 pub mod policy;
+pub mod prune;
 pub mod reconcile;
 pub mod retention;
 pub mod schedule;

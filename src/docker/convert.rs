@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::decide::by_name::serving_name;
 use crate::model::{
     Container, ContainerId, ContainerState, Digest, Generation, Health, ImageDetails, ImageRef, InvalidName, Owned,
-    Platform, SwapId, Time, Version, label,
+    Platform, StoredImage, SwapId, Time, Version, label,
 };
 
 /// A health check's output is cut to this.
@@ -151,6 +151,20 @@ pub(crate) fn image(doc: Value) -> ImageDetails {
         size: doc.get("Size").and_then(Value::as_u64).unwrap_or_default(),
         has_healthcheck: test.is_some_and(|test| test.first().is_some_and(|kind| kind != "NONE")),
         raw: doc,
+    }
+}
+
+/// An entry of `GET /images/json`; an image without a name has `<none>` there, or nothing.
+pub(crate) fn stored_image(entry: &Value) -> StoredImage {
+    let names = |key: &str| -> Vec<String> {
+        let names = entry[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+        names.filter(|name| !name.starts_with("<none>")).map(str::to_owned).collect()
+    };
+    StoredImage {
+        id: entry["Id"].as_str().unwrap_or_default().to_owned(),
+        tags: names("RepoTags"),
+        digests: names("RepoDigests"),
+        size: entry["Size"].as_u64().unwrap_or_default(),
     }
 }
 

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::Duration;
 
 use crate::model::{
-    AppName, Container, ContainerId, Credentials, ImageDetails, ImageRef, Platform, PullProgress, Version, label,
+    AppName, Container, ContainerId, Credentials, ImageDetails, ImageRef, Platform, PullProgress, StoredImage, Version,
+    label,
 };
 use crate::ports::{CreateContainer, Engine, EngineError, EngineErrorKind, EngineEvent, EngineInfo};
 
@@ -211,6 +212,11 @@ impl Engine for Docker {
             tagged.extend(ours.map(|tag| (tag.to_owned(), image.clone())));
         }
         Ok(tagged)
+    }
+
+    async fn images(&self) -> Result<Vec<StoredImage>, EngineError> {
+        let list = self.calls.call("list images", Method::GET, "/images/json", None, &[]).await?.body;
+        Ok(list.as_array().into_iter().flatten().map(convert::stored_image).collect())
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {

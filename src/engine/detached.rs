@@ -7,7 +7,8 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::handle::{Activation, Answer, Command, DeployRequest, Handle, RequestError, RollbackTo, Shared, Slot};
-use crate::model::{App, AppStatus, Decision, Event, SeenSource};
+use super::pruning::Janitor;
+use crate::model::{App, AppStatus, Decision, Event, Pruned, SeenSource};
 use crate::ports::{Registry, Store, Traffic};
 
 /// What the apps answer.
@@ -16,6 +17,7 @@ pub(crate) trait Answers: Send + Sync + 'static {
     fn rollback(&self, to: RollbackTo) -> Result<Answer, RequestError>;
     fn plan(&self) -> Result<Decision, RequestError>;
     fn unpin(&self) -> Result<bool, RequestError>;
+    fn prune(&self, dry_run: bool) -> Pruned;
 }
 
 /// The handle, and what the engine would hold behind it.
@@ -53,6 +55,7 @@ impl Detached {
             store,
             registry,
             traffic,
+            janitor: Arc::new(Told(Arc::clone(answers))),
             rerouted: Notify::new(),
             strangers: Notify::new(),
         };
@@ -87,6 +90,16 @@ impl Detached {
     /// The apps answer no more.
     pub(crate) async fn stop(&mut self) {
         self.tasks.shutdown().await;
+    }
+}
+
+/// Finds what the test says.
+struct Told<A>(Arc<A>);
+
+#[async_trait::async_trait]
+impl<A: Answers> Janitor for Told<A> {
+    async fn prune(&self, _: Vec<(Arc<App>, AppStatus)>, dry_run: bool) -> Result<Pruned, RequestError> {
+        Ok(self.0.prune(dry_run))
     }
 }
 

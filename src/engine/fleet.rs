@@ -14,6 +14,7 @@ use super::adoption::{Adoption, Found, seek};
 use super::bus::Bus;
 use super::condition::{refusal, starting};
 use super::handle::{Activation, Handle, QUEUE, Shared, Slot};
+use super::pruning::Broom;
 use super::reconciler::{Parts, Reconciler};
 use super::{Ports, Settings, lookout};
 
@@ -49,6 +50,7 @@ impl Fleet {
             store: ports.store.clone(),
             registry: ports.registry.clone(),
             traffic: ports.traffic.clone(),
+            janitor: Arc::new(Broom { engine: ports.engine.clone(), store: ports.store.clone() }),
             refused: RwLock::default(),
             rerouted: Notify::new(),
             strangers: Notify::new(),

@@ -10,13 +10,14 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 use crate::decide::policy::is_artifact;
 use crate::model::{
-    App, AppName, AppStatus, Approval, Decision, Deployment, Digest, Event, EventKind, Follow, Hold, RegistryStatus,
-    Repository, SeenSource, SwapId, Tag, TagReport, TrafficStats, Version,
+    App, AppName, AppStatus, Approval, Decision, Deployment, Digest, Event, EventKind, Follow, Hold, Pruned,
+    RegistryStatus, Repository, SeenSource, SwapId, Tag, TagReport, TrafficStats, Version,
 };
-use crate::ports::{Registry, Store, StoreError, Traffic, TrafficError};
+use crate::ports::{EngineError, Registry, Store, StoreError, Traffic, TrafficError};
 
 use super::bus::announce;
 use super::gatekeeping;
+use super::pruning::Janitor;
 
 /// A caller waits so long for an app that is busy with a swap before it is told that the request is queued.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -129,6 +130,9 @@ pub enum RequestError {
     /// The state directory failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The container engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
 }
 
 /// What reaches a reconciler besides activations.
@@ -180,6 +184,7 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) registry: Arc<dyn Registry>,
     pub(super) traffic: Arc<dyn Traffic>,
+    pub(super) janitor: Arc<dyn Janitor>,
     /// Containers that a person has labelled and that can't be adopted.
     pub(super) refused: RwLock<Vec<AppStatus>>,
     /// The routes have changed.
@@ -311,6 +316,15 @@ impl Handle {
     /// The counters of every proxy process.
     pub async fn traffic_stats(&self) -> Result<Vec<TrafficStats>, TrafficError> {
         self.shared.traffic.stats().await
+    }
+
+    /// Removes what nobody needs any more of what was brought to the host, or says what that would be.
+    pub async fn prune(&self, dry_run: bool) -> Result<Pruned, RequestError> {
+        let watched = {
+            let slots = self.shared.slots.read().expect("no holder panics");
+            slots.values().map(|slot| (slot.app.clone(), slot.status.borrow().clone())).collect()
+        };
+        self.shared.janitor.prune(watched, dry_run).await
     }
 
     fn with_slot<T>(&self, app: &str, f: impl FnOnce(&Slot) -> T) -> Result<T, RequestError> {

@@ -27,6 +27,7 @@ mod journal;
 mod lookout;
 mod observer;
 mod parking;
+mod pruning;
 mod reconciler;
 mod requests;
 #[cfg(test)]

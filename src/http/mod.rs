@@ -19,6 +19,7 @@ mod hooks;
 mod metrics;
 mod page;
 mod problem;
+mod prune;
 mod registries;
 mod router;
 mod serve;

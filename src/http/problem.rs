@@ -50,6 +50,8 @@ pub enum ProblemKind {
     Full,
     /// The agent is ending.
     Stopping,
+    /// The container engine failed.
+    Engine,
     /// Our own failure.
     Internal,
 }
@@ -87,6 +89,7 @@ impl ProblemKind {
             Self::Busy => ("busy", StatusCode::TOO_MANY_REQUESTS, "Too many requests wait for this app"),
             Self::Full => ("full", StatusCode::SERVICE_UNAVAILABLE, "Too much at once"),
             Self::Stopping => ("stopping", StatusCode::SERVICE_UNAVAILABLE, "The agent is ending"),
+            Self::Engine => ("engine", StatusCode::BAD_GATEWAY, "The container engine failed"),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "The agent failed"),
         }
     }
@@ -149,6 +152,7 @@ impl From<RequestError> for Problem {
             RequestError::Unresolved { .. } => ProblemKind::Unresolved,
             RequestError::Busy { .. } => ProblemKind::Busy,
             RequestError::Stopping => ProblemKind::Stopping,
+            RequestError::Engine(_) => ProblemKind::Engine,
             RequestError::Store(store) => {
                 tracing::error!(error = %store, source = %store.source, "a request failed in the state directory");
                 return Self::new(ProblemKind::Internal, format!("{store}; the agent's log says more"));

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::MetricsState;
 use super::webhooks::{HookBoard, HooksState, receive, receive_by_url};
 use super::{
-    Access, actions, apps, auth, deployments, events, health, hooks, metrics, page, problem, registries, tags,
+    Access, actions, apps, auth, deployments, events, health, hooks, metrics, page, problem, prune, registries, tags,
 };
 use crate::engine::Handle;
 
@@ -56,6 +56,7 @@ pub fn api_router(state: ApiState) -> Router {
         .route("/apps/{app}/unpin", post(actions::unpin))
         .route("/apps/{app}/approve", post(actions::approve))
         .route("/apps/{app}/events", get(events::of_app))
+        .route("/prune", get(prune::look).post(prune::act))
         .route("/registries", get(registries::list))
         .route("/hooks", get(hooks::list))
         .route("/events", get(events::of_all))

@@ -205,6 +205,23 @@ impl Answers for World {
             steps: vec![Step::Pull, Step::Create, Step::Switch { expect: 4 }],
         })))
     }
+    fn prune(&self, dry_run: bool) -> Pruned {
+        self.note(format!("prune, dry run: {dry_run}"));
+        let failed = Leftover {
+            kind: LeftoverKind::Container,
+            reference: "shop.failed-7".into(),
+            app: Some("shop".parse().unwrap()),
+            why: "version 7 failed; why is in the history".into(),
+            bytes: None,
+        };
+        let image = Leftover {
+            kind: LeftoverKind::Image,
+            reference: "tagboat.local/shop:gen-1".into(),
+            bytes: Some(12_345_678),
+            ..failed.clone()
+        };
+        Pruned { dry_run, removed: vec![failed, image], remains: Vec::new() }
+    }
     fn unpin(&self) -> Result<bool, RequestError> {
         self.note("unpin".into());
         Ok(true)

@@ -11,6 +11,7 @@ mod gates;
 mod image;
 mod names;
 mod policy;
+mod prune;
 mod registry;
 mod status;
 mod store;
@@ -30,6 +31,7 @@ pub use gates::{
 pub use image::{Digest, ImageRef, InvalidReference, Platform, Repository, Tag, Version};
 pub use names::{AppName, ContainerId, Generation, InvalidName, ListenAddr, SwapId};
 pub use policy::{Prerelease, TagOrder, TagPolicy, TagReport, TagRule, TagVerdict};
+pub use prune::{Leftover, LeftoverKind, Pruned, Remains, StoredImage};
 pub use registry::{Cached, CachedTags, Credentials, ManifestDetails, Quota, Referrer, Resolved, TagList};
 pub use status::{AppState, AppStatus, CheckResult, Deployed, RegistryStatus};
 pub use store::{Attempts, Deployment, DeploymentResult, Pin, Quarantine, Seen, SeenSource, StepRecord};

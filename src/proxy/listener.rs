@@ -96,10 +96,15 @@ async fn connection(
     let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let served = tokio::select! {
         served = serving.as_mut() => served,
-        () = idle.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
+        () = idle.cancelled() => tokio::select! {
+            biased;
+            served = serving.as_mut() => served,
+            // By then the system was asked what has arrived: a request that has is answered, not cut off.
+            () = tokio::task::yield_now() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        },
     };
     if let Err(error) = served {
         tracing::trace!(%error, "a client connection broke off");

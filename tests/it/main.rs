@@ -17,6 +17,7 @@ mod layers;
 mod matrix;
 mod policy;
 mod proxy;
+mod prune;
 mod registry;
 mod reload;
 mod support;

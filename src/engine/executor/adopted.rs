@@ -188,7 +188,6 @@ impl Swap<'_> {
             }
         }
         engine.rename(self.candidate()?, name).await?;
-        parking::remember(self.executor.app, &*self.executor.ports.store, None);
         Ok(format!("it is called {name} now"))
     }
 

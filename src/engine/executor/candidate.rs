@@ -8,7 +8,7 @@ use tokio::time::{Duration, Instant};
 use crate::decide::compare::differences;
 use crate::decide::container::{container_name, create_body, further_networks, restart_policy};
 use crate::decide::derive;
-use crate::decide::gate::{Gate, Verdict};
+use crate::decide::gate::{Gate, Probed, Verdict};
 use crate::decide::platform::runs_on;
 use crate::model::{
     Container, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Platform, ProbeOutcome, PullProgress,
@@ -18,6 +18,7 @@ use crate::ports::{CreateContainer, EngineErrorKind, EngineInfo};
 
 use super::adopted::parked_policy;
 use super::{Halt, Stepped, Swap, chain, millis};
+use crate::engine::parking;
 
 /// Between two progress events of a pull.
 const PROGRESS: Duration = Duration::from_millis(500);
@@ -143,11 +144,16 @@ impl Swap<'_> {
         loop {
             let container = self.inspect().await?;
             let probe = match self.target(&container) {
-                _ if app.port.is_none() => Ok(ProbeOutcome { ok: true, detail: "it runs".to_owned(), millis: 0 }),
-                Ok(target) => self.probe(&target).await,
+                _ if app.port.is_none() => Ok(Ok(ProbeOutcome { ok: true, detail: "it runs".to_owned(), millis: 0 })),
+                Ok(target) => Ok(self.probe(&target).await),
                 Err(why) => Err(why),
             };
-            match gate.sample(Utc::now(), &container, probe.as_ref().map_err(String::as_str)) {
+            let probed = match &probe {
+                Ok(Ok(outcome)) => Probed::Made(outcome),
+                Ok(Err(why)) => Probed::Unknown(why),
+                Err(why) => Probed::Impossible(why),
+            };
+            match gate.sample(Utc::now(), &container, probed) {
                 Verdict::Wait => self.pause(timing.probe_interval).await?,
                 Verdict::Passed(note) => {
                     // Behind the proxy it serves from the switch on.
@@ -179,6 +185,7 @@ impl Swap<'_> {
         if let Some(policy) = policy {
             engine.set_restart_policy(&container.id, &policy).await?;
         }
+        parking::remember(app, &*self.executor.ports.store, None);
         // A local tag keeps the image from a person's `docker image prune`; without it a rollback has to pull.
         let tagged = engine.tag(&container.image_id, &local_repository(app), &local_tag(self.plan)).await;
         if let Err(error) = tagged {
@@ -226,9 +233,12 @@ impl Swap<'_> {
     }
 }
 
+/// The local tags that keep images begin with this; no registry has this name.
+pub(crate) const SHELF: &str = "tagboat.local/";
+
 /// The repository of the local tags that keep an app's images.
 pub(crate) fn local_repository(app: &crate::model::App) -> String {
-    format!("tagboat.local/{}", app.name)
+    format!("{SHELF}{}", app.name)
 }
 
 /// The local tag of a generation.

@@ -11,7 +11,7 @@ mod in_turns;
 mod service;
 mod undoing;
 
-pub(super) use candidate::local_repository;
+pub(super) use candidate::{SHELF, local_repository};
 
 use std::time::Duration;
 

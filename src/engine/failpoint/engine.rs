@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
 
-use crate::model::{AppName, Container, ContainerId, Credentials, ImageDetails, ImageRef, PullProgress};
+use crate::model::{AppName, Container, ContainerId, Credentials, ImageDetails, ImageRef, PullProgress, StoredImage};
 use crate::ports::{CreateContainer, Engine, EngineError, EngineEvent, EngineInfo};
 
 use super::Points;
@@ -61,6 +61,9 @@ impl Engine for Watched {
     }
     async fn tagged(&self, repository: &str) -> Result<Vec<(String, ImageDetails)>, EngineError> {
         self.inner.tagged(repository).await
+    }
+    async fn images(&self) -> Result<Vec<StoredImage>, EngineError> {
+        self.inner.images().await
     }
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
         self.act("engine.remove_image", self.inner.remove_image(reference)).await

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::model::{
     AppName, Cached, CachedTags, Container, ContainerId, Credentials, Digest, ImageDetails, ImageRef, ManifestDetails,
     Platform, PullProgress, RegistryStatus, Repository, Resolved, ScanRule, ScanSubject, ScanVerdict, SignatureRule,
-    SignatureVerdict, Tag, TagList, Version, label,
+    SignatureVerdict, StoredImage, Tag, TagList, Version, label,
 };
 use crate::ports::{
     CreateContainer, Engine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, Gatekeeper, Registry,
@@ -234,6 +234,17 @@ impl Engine for Sim {
                 tags.map(|tag| (tag.to_owned(), image.details())).collect()
             };
             Ok(world.images.iter().flat_map(of).collect())
+        })
+        .await
+    }
+
+    async fn images(&self) -> Result<Vec<StoredImage>, EngineError> {
+        self.look(true, unreachable, |world| {
+            let of = |image: &super::world::Image| {
+                let (digests, tags) = image.names.iter().cloned().partition(|name| name.contains('@'));
+                StoredImage { id: image.details().id, tags, digests, size: 0 }
+            };
+            Ok(world.images.iter().map(of).collect())
         })
         .await
     }

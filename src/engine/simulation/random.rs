@@ -8,13 +8,14 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use crate::decide::by_name::serving_name;
+use crate::decide::reconcile::FAILED;
 use crate::model::{Strategy as Swapping, label};
 
 use super::crashes::{NATURES, stage};
 use super::laws::lasts;
 use super::person::Act;
 use super::run::{Ended, live, meanwhile};
-use super::world::{APP, Crash, Sim};
+use super::world::{APP, Crash, Nature, Sim};
 
 /// What happens in one run of the agent, in milliseconds after its start (before that: while it is dead), and where it
 /// is killed.
@@ -114,7 +115,11 @@ fn judge(strategy: Swapping, sim: &Sim, ended: Ended) -> Result<(), TestCaseErro
                     }
                 }
                 None => {
-                    let left = world.containers.iter().any(|made| serving_name(&made.name) == APP && made.runs());
+                    // What a person starts although it failed is theirs to look at.
+                    let left = world
+                        .containers
+                        .iter()
+                        .any(|made| serving_name(&made.name) == APP && !made.name.contains(FAILED) && made.runs());
                     // A person who stops the only candidate has it taken for a bad one.
                     let failed = world.memory.quarantine.iter().any(|entry| entry.digest == newest);
                     if left || (!strategy.is_by_name() && good && !failed) {
@@ -145,6 +150,27 @@ fn try_all(act: impl Strategy<Value = Act>) {
     if let Err(error) = tried {
         panic!("{error}");
     }
+}
+
+/// A case that chance once found: it stays found.
+fn again(strategy: Swapping, seed: u64, runs: &[Run]) {
+    let (sim, ended) = lived(strategy, seed, runs);
+    if let Err(error) = judge(strategy, &sim, ended) {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn a_policy_survives_a_kill_before_it_is_given_back_though_a_person_takes_the_old_container_away() {
+    let killed = (vec![(0, Act::Push(Nature::Good))], Some((21, false)));
+    again(Swapping::Overlap, 0, &[killed, (vec![(0, Act::Rename(0))], None)]);
+}
+
+#[test]
+fn a_proxy_that_answers_now_and_then_gets_no_good_version_quarantined() {
+    let swap = vec![(-4_038, Act::Flaws { percent: 5 }), (8_060, Act::Push(Nature::Good)), (33_723, Act::Forget)];
+    let back = vec![(-8_829, Act::Flaws { percent: 12 }), (9_490, Act::Table), (12_874, Act::Registry { down: true })];
+    again(Swapping::Proxy, 14_363_079_218_149_615_404, &[(swap, Some((29, true))), (back, Some((35, false)))]);
 }
 
 #[test]

@@ -152,8 +152,16 @@ async fn agent(sim: &Sim, app: &App, acts: &[(TimeDelta, Act)], limit: TimeDelta
             }
         }
     };
+    let ended = if ended == Ended::Rested { tidied(sim, &handle).await } else { ended };
     sim.world().time = Utc::now();
     ended
+}
+
+/// A person has everything removed that nobody needs: nothing that anybody does need may go with it.
+async fn tidied(sim: &Sim, handle: &Handle) -> Ended {
+    // It may fail, as everything may; where the agent dies meanwhile, it never ends.
+    let _ = tokio::time::timeout(Duration::from_secs(30), handle.prune(false)).await;
+    if sim.world().dead { Ended::Died } else { Ended::Rested }
 }
 
 /// Every app is where it stays by itself.

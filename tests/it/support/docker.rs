@@ -51,6 +51,15 @@ fn clear_bridges() {
     }
 }
 
+/// The bridge's address in a network that is not used by Docker's own pools, and by no other run.
+fn free_network() -> String {
+    let taken = run("ip", &["-o", "-4", "address", "show"]);
+    let taken = String::from_utf8_lossy(&taken.stdout).into_owned();
+    let addresses = (0..250).map(|step| format!("10.213.{}.1/24", (std::process::id() + step) % 250));
+    let mut free = addresses.filter(|address| !taken.contains(&format!(" {address} ")));
+    free.next().expect("one of 250 networks is free")
+}
+
 fn run(program: &str, args: &[&str]) -> Output {
     Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program} {args:?}: {error}"))
 }
@@ -62,8 +71,7 @@ impl Docker {
         std::fs::create_dir_all(&dir).unwrap();
         clear_bridges();
         let bridge = format!("{BRIDGE}{}", std::process::id());
-        // A network that is not used by Docker's own pools, another one for each run.
-        let address = format!("10.213.{}.1/24", std::process::id() % 250);
+        let address = free_network();
         run("ip", &["link", "add", &bridge, "type", "bridge"]);
         run("ip", &["addr", "replace", &address, "dev", &bridge]);
         run("ip", &["link", "set", &bridge, "up"]);

@@ -89,6 +89,11 @@ impl Program {
         program
     }
 
+    /// The configuration file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.dir.path().join("tagboat.yaml")
+    }
+
     /// Writes the configuration; `more` is added to it.
     pub(crate) fn write_config(&self, more: &str) {
         let Setup { app, every, more: app_more, swap, declared, .. } = &self.setup;
@@ -117,7 +122,7 @@ impl Program {
             metrics = self.metrics,
             hooks = self.hooks,
         );
-        std::fs::write(self.dir.path().join("tagboat.yaml"), text).unwrap();
+        std::fs::write(self.file(), text).unwrap();
     }
 
     /// Starts tagboat; the one before it has ended then.
