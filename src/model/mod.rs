@@ -37,7 +37,7 @@ pub use status::{AppState, AppStatus, CheckResult, Deployed, RegistryStatus};
 pub use store::{Attempts, Deployment, DeploymentResult, Pin, Quarantine, Seen, SeenSource, StepRecord};
 pub use traffic::{
     AppCounters, AppEntry, AppHold, AppSwitch, CONTROL_VERSION, Histogram, HoldLimits, InFlight, LATENCY_BUCKETS_MS,
-    Parking, ProbeOutcome, RouteSet, SwitchAck, Table, Target, TargetCounters, TrafficStats,
+    NOWHERE, Parking, ProbeOutcome, RouteSet, SwitchAck, Table, Target, TargetCounters, TrafficStats,
 };
 
 /// Wall-clock time, always UTC; pure code gets it as an argument.

@@ -14,6 +14,9 @@ use super::{AppName, ContainerId, Generation, Route, Time};
 /// The version of the control protocol.
 pub const CONTROL_VERSION: u32 = 1;
 
+/// The port of a target that was stopped on purpose: nobody listens there, whoever has its address by then.
+pub const NOWHERE: u16 = 0;
+
 /// One container that can be sent requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {

@@ -111,3 +111,47 @@ async fn tagboat_that_is_asked_to_end_while_requests_wait_finishes_what_it_has_b
     assert_eq!(running[0]["Name"], "/hold-term.2");
     assert_eq!(running[0]["HostConfig"]["RestartPolicy"]["Name"], "unless-stopped");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_does_not_end_holds_nobody_up_for_longer_than_its_limit() {
+    let mut setup = exclusive("hold-stream");
+    setup.swap = "probe_interval: 50ms, min_healthy: 200ms, healthy_deadline: 5s, hold_drain: 1s";
+    let program = Program::serving(setup).await;
+    let url = format!("http://127.0.0.1:{}/events?n=10000&ms=50", program.port);
+    let mut stream = crate::support::client().get(url).send().await.unwrap();
+    assert!(stream.chunk().await.unwrap().is_some());
+    let load = Load::start(program.port, &["--rps", "50", "--conns", "400", "--patience", "20"]);
+    Image::sample("v2").push(&program.registry, "hold-stream", "latest").await;
+    program.wait_for_version("v2").await;
+    let cut = async { while let Ok(Some(_)) = stream.chunk().await {} };
+    tokio::time::timeout(Duration::from_secs(10), cut).await.expect("the old stream ends");
+    program.settled().await;
+    let report = load.finish();
+    report.assert_clean(20);
+    let slowest = report.0["latency_ms"]["max"].as_f64().unwrap();
+    assert!(slowest < 12_000.0, "{:#}", report.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_is_killed_while_requests_wait_is_held_again_and_sends_nobody_to_what_has_not_proved_itself() {
+    let mut setup = exclusive("hold-proxy");
+    setup.swap = "probe_interval: 50ms, min_healthy: 3s, healthy_deadline: 10s, hold_drain: 3s";
+    let program = Program::serving(setup).await;
+    Image::sample("v2").push(&program.registry, "hold-proxy", "latest").await;
+    let limit = Duration::from_secs(30);
+    let in_gate = || async { program.status().await.filter(|status| status["deploying"][1] == "gate") };
+    program.wait(limit, "the swap is in its gate", in_gate).await;
+    let before = program.child("proxy");
+    program.kill("proxy");
+    program.wait(limit, "another proxy", || async { program.child("proxy").filter(|pid| Some(*pid) != before) }).await;
+    // From now on nobody may notice anything but that it takes a while.
+    let load = Load::start(program.port, &["--rps", "50", "--mode", "close", "--conns", "400", "--patience", "20"]);
+    assert!(program.status().await.unwrap()["deploying"][1] == "gate", "it is still in its gate");
+    program.wait_for_version("v2").await;
+    program.settled().await;
+    let report = load.finish();
+    report.assert_clean(50);
+    let switched = program.log();
+    let switched = switched.lines().filter(|line| line.contains("traffic switched")).count();
+    assert_eq!(switched, 2, "the first version, and the second one after all of its gate");
+}

@@ -6,7 +6,7 @@ use crate::decide::container::{failed_name, restart_policy};
 use crate::engine::clock::Utc;
 use tokio::time::Instant;
 
-use crate::model::{AppHold, ContainerId, ContainerState, FailureReason, HoldLimits, Target};
+use crate::model::{AppHold, ContainerId, ContainerState, FailureReason, HoldLimits, NOWHERE, Target};
 use crate::ports::{EngineErrorKind, TrafficError};
 
 use super::service::SWITCH_PATIENCE;
@@ -70,7 +70,30 @@ impl Swap<'_> {
         let already = old.finished.filter(|_| old.state == ContainerState::Exited);
         self.parked = Some(already.unwrap_or_else(Utc::now));
         self.stop_one(container).await?;
+        self.no_longer_at(container).await?;
         Ok(String::new())
+    }
+
+    /// Its address is free now, and the engine may give it to the candidate: a proxy that was restarted, and knows of no
+    /// hold, must find nobody there.
+    async fn no_longer_at(&self, id: &ContainerId) -> Result<(), Halt> {
+        let (app, ports) = (&self.executor.app.name, self.executor.ports);
+        let deadline = Instant::now() + SWITCH_PATIENCE;
+        loop {
+            let told = async {
+                let table = ports.traffic.table().await?;
+                let targets = table.apps.get(app).map(|entry| entry.active.as_slice()).unwrap_or_default();
+                match targets.iter().find(|target| target.container == *id && target.addr.port() != NOWHERE) {
+                    Some(target) => ports.traffic.readdress(app, id, (target.addr.ip(), NOWHERE).into()).await,
+                    None => Ok(()),
+                }
+            };
+            match told.await {
+                Ok(()) => return Ok(()),
+                Err(TrafficError::Unreachable { .. }) if Instant::now() < deadline => self.pause(LOOK).await?,
+                Err(error) => return Err(traffic(&error)),
+            }
+        }
     }
 
     /// What made room serves again: it runs with its policy, has proved that it answers, and gets what waits.

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use crate::decide::by_name::serving_name;
 use crate::engine::clock::Utc;
-use crate::model::{ContainerId, ContainerState, Digest, Strategy, Time, label};
+use crate::model::{ContainerId, ContainerState, Digest, NOWHERE, Strategy, Time, label};
 
 use super::world::{APP, Made, Nature, World};
 
@@ -60,6 +60,19 @@ impl World {
         let failed = self.memory.quarantine.iter().any(|entry| entry.digest == made.image);
         if failed && made.name != APP && self.active() != Some(id) && !self.touched {
             self.broke("9: what failed is started again", &made);
+        }
+    }
+
+    /// 3, of `hold`: the address of what was stopped may be given to what is started now, and must not be in the table.
+    pub(super) fn may_have_an_address(&mut self, id: &ContainerId) {
+        let app: crate::model::AppName = APP.parse().expect("a name");
+        let named = self.table.apps.get(&app).and_then(|entry| entry.active.first()).cloned();
+        let (Some(named), Some(made)) = (named, self.find(id).cloned()) else { return };
+        let stopped = self.find(&named.container).is_some_and(|old| !old.runs());
+        let by_us = self.successors(&named.container).next().is_some();
+        if self.strategy == Strategy::Hold && named.container != *id && stopped && by_us && named.addr.port() != NOWHERE
+        {
+            self.broke("3: it may get the address that the table has for another", &made);
         }
     }
 

@@ -93,7 +93,7 @@ impl Lane {
         setup.declared = strategy.is_declared();
         setup.more = strategy.more();
         let mut program = Program::prepared(setup).await;
-        Image::sample("v1").push(&program.registry, app, "latest").await;
+        Self::image("v1", app).push(&program.registry, app, "latest").await;
         let published = free_port();
         if !strategy.is_declared() {
             run(&program, strategy, published);
@@ -114,11 +114,18 @@ impl Lane {
         lane
     }
 
+    /// Unlike that of any other lane: an image that several have has several names, and how many of them there are to
+    /// remove depends on how far the others are.
+    fn image(version: &str, app: &str) -> Image {
+        Image::sample(version).note(app)
+    }
+
     /// The next version under the tag.
     async fn push(&mut self) -> (String, String) {
         self.version += 1;
         let version = format!("v{}", self.version);
-        let digest = Image::sample(&version).push(&self.program.registry, self.program.setup.app, "latest").await;
+        let app = self.program.setup.app;
+        let digest = Self::image(&version, app).push(&self.program.registry, app, "latest").await;
         (version, digest.to_string())
     }
 
