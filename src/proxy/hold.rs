@@ -21,8 +21,11 @@ use crate::model::{HoldLimits, Parking};
 use super::send::Failure;
 use super::stats::Times;
 
-/// So many of those that are let go are sent at once: less than the queue of any listener holds.
-const AT_ONCE: usize = 64;
+/// So many of those that are let go are sent at once: a quarter of what the queue of an ordinary listener holds.
+const AT_ONCE: usize = 32;
+
+/// For so long after a release there may be a crowd before the target's door.
+const CROWD: Duration = Duration::from_secs(10);
 
 /// The next one goes when one has its answer, and after so long in any case: then its connection has been taken from the
 /// queue, and those whose answers take long do not hold up the others.
@@ -66,6 +69,7 @@ pub(super) struct Lot {
     bytes: AtomicU64,
     ended: [AtomicU64; ENDS.len()],
     waited: Times,
+    released: ArcSwapOption<Instant>,
 }
 
 impl Lot {
@@ -82,8 +86,14 @@ impl Lot {
     /// From now on they don't, and those that do are let go.
     pub(super) fn end(&self) {
         if let Some(hold) = self.hold.swap(None) {
+            self.released.store(Some(Arc::new(Instant::now())));
             hold.turns.add_permits(AT_ONCE);
         }
+    }
+
+    /// Whether what waited has been let go a moment ago.
+    pub(super) fn is_crowded(&self, now: Instant) -> bool {
+        self.released.load().as_ref().is_some_and(|at| now.saturating_duration_since(**at) < CROWD)
     }
 
     /// Waits for the turn of a request whose head has so many bytes, and which has waited since then.

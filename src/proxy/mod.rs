@@ -22,6 +22,7 @@ mod plane;
 mod pool;
 mod probe;
 mod router;
+mod runtime;
 mod send;
 mod server;
 mod stats;

@@ -1,5 +1,7 @@
 //! The data plane's state: what the hot path reads, and how a change of the table is put in force.
 
+mod holding;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -18,77 +20,15 @@ use crate::model::{
 };
 
 use super::control::Response;
-use super::hold::{Hold, Lot};
 use super::probe::probe;
 use super::router::Router;
-use super::stats::AppStats;
+use super::runtime::{AppRuntime, is_among};
 use super::table::TableFile;
-use super::target::{Claim, Upstream};
-
-/// How often a request looks for a target before it gives up; more than once only while a switch is in progress.
-const LOOKS: usize = 64;
+use super::target::Upstream;
+use holding::Holding;
 
 /// A new target must accept a connection within this time.
 const REACH: Duration = Duration::from_secs(1);
-
-/// An app as the hot path sees it.
-#[derive(Debug, Default)]
-pub(super) struct AppRuntime {
-    active: ArcSwap<Vec<Arc<Upstream>>>,
-    turn: AtomicUsize,
-    pub(super) stats: AppStats,
-    pub(super) lot: Lot,
-}
-
-/// Why a request has no target.
-#[derive(Debug)]
-pub(super) enum Unclaimed {
-    /// There is none.
-    NoTarget,
-    /// The app is held: it waits.
-    Held(Arc<Hold>),
-}
-
-impl AppRuntime {
-    /// Holds the target with the least under way, in turn among equals; not one of `avoid` if there is another.
-    pub(super) fn claim(&self, avoid: &[Arc<Upstream>]) -> Result<Claim, Unclaimed> {
-        for _ in 0..LOOKS {
-            if let Some(hold) = &*self.lot.hold() {
-                return Err(Unclaimed::Held(hold.clone()));
-            }
-            let active = self.active.load();
-            let upstream = match active.as_slice() {
-                [] => return Err(Unclaimed::NoTarget),
-                [only] => Some(only),
-                several => self.choose(several, avoid),
-            };
-            // A refusal means that a switch has just replaced what was loaded, or that a hold has begun: look again.
-            if let Some(claim) = upstream.and_then(Claim::on) {
-                return Ok(claim);
-            }
-            std::hint::spin_loop();
-        }
-        Err(Unclaimed::NoTarget)
-    }
-
-    fn choose<'a>(&self, several: &'a [Arc<Upstream>], avoid: &[Arc<Upstream>]) -> Option<&'a Arc<Upstream>> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % several.len();
-        let rank = |upstream: &&Arc<Upstream>| {
-            let InFlight { requests, streams } = upstream.in_flight();
-            (is_among(avoid, upstream), upstream.is_ailing(), requests + streams)
-        };
-        several.iter().cycle().skip(turn).take(several.len()).min_by_key(rank)
-    }
-
-    /// Whether there is a target that is not one of these.
-    pub(super) fn has_other_than(&self, these: &[Arc<Upstream>]) -> bool {
-        self.active.load().iter().any(|upstream| !is_among(these, upstream))
-    }
-}
-
-fn is_among(these: &[Arc<Upstream>], upstream: &Arc<Upstream>) -> bool {
-    these.iter().any(|one| Arc::ptr_eq(one, upstream))
-}
 
 /// Who made a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,34 +46,6 @@ struct State {
     file: TableFile,
     apps: BTreeMap<AppName, Arc<AppRuntime>>,
     holds: BTreeMap<AppName, Holding>,
-}
-
-/// A hold, and what ends it by itself.
-#[derive(Debug)]
-struct Holding {
-    hold: Arc<Hold>,
-    /// Any change of the app's targets ends it.
-    revision: u64,
-    until: Instant,
-}
-
-impl State {
-    /// Ends these holds; the targets are those of before.
-    fn lift(&mut self, over: impl Fn(&AppName, &Holding) -> bool) {
-        let Self { apps, holds, .. } = self;
-        holds.retain(|name, holding| {
-            if !over(name, holding) {
-                return true;
-            }
-            if let Some(runtime) = apps.get(name) {
-                // In this order: who finds no hold is not refused.
-                runtime.active.load().iter().for_each(|upstream| upstream.set_draining(false));
-                runtime.lot.end();
-            }
-            tracing::info!(app = name.as_str(), "no longer held");
-            false
-        });
-    }
 }
 
 /// The data plane.
@@ -237,51 +149,6 @@ impl Plane {
             target.addr = addr;
         }
         self.commit(&mut state, table, how).await.err().unwrap_or(Response::Done)
-    }
-
-    /// Has an app's requests wait, or prolongs that. Once it is done, what is under way on the app's targets is all that
-    /// can still be sent to them. An older proxy that follows asks for the revision too: its news may be overtaken.
-    pub(super) async fn hold(&self, wanted: &AppHold, how: Change) -> Response {
-        let mut state = self.state.lock().await;
-        let until = Instant::now() + Duration::from_millis(wanted.lease_ms);
-        let (entry, runtime) = match (state.table.apps.get(&wanted.app), state.apps.get(&wanted.app)) {
-            (Some(entry), Some(runtime)) => (entry, runtime.clone()),
-            _ => return Response::Refused { message: format!("there is no app {}", wanted.app) },
-        };
-        let revision = entry.revision;
-        if revision != wanted.expect {
-            return differs(&wanted.app, wanted.expect, revision, how);
-        }
-        let shared = |target: &Target| {
-            let others = state.table.apps.iter().filter(|(name, _)| **name != wanted.app);
-            others.flat_map(|(_, entry)| &entry.active).any(|other| other.container == target.container)
-        };
-        if let Some(target) = entry.active.iter().find(|target| shared(target)) {
-            let message = format!("container {} serves another app as well", target.container.short());
-            return Response::Refused { message };
-        }
-        if let Some(holding) = state.holds.get_mut(&wanted.app) {
-            holding.until = until;
-            return Response::Done;
-        }
-        let hold = Hold::new(wanted.limits);
-        state.holds.insert(wanted.app.clone(), Holding { hold: hold.clone(), revision, until });
-        // In this order: who is refused by a target finds the hold.
-        runtime.lot.begin(hold);
-        runtime.active.load().iter().for_each(|upstream| upstream.set_draining(true));
-        tracing::info!(app = wanted.app.as_str(), "held: new requests wait");
-        Response::Done
-    }
-
-    /// Ends a hold: its requests go to what the table names.
-    pub(super) async fn release(&self, app: &AppName, expect: u64, how: Change) -> Response {
-        let mut state = self.state.lock().await;
-        match state.table.apps.get(app) {
-            Some(entry) if entry.revision != expect => return differs(app, expect, entry.revision, how),
-            _ => {}
-        }
-        state.lift(|name, _| name == app);
-        Response::Done
     }
 
     /// Disk first, then memory. A retiring proxy leaves the disk to its successor.
@@ -406,14 +273,6 @@ impl Plane {
                 .collect(),
             targets: upstreams.iter().map(|(id, up)| (id.clone(), up.stats.read(up.in_flight()))).collect(),
         }
-    }
-}
-
-/// A change that expects another revision. One that a newer proxy has made is only late here.
-fn differs(app: &AppName, expected: u64, found: u64, how: Change) -> Response {
-    match how {
-        Change::Decided => Response::Conflict { app: app.clone(), expected, found },
-        Change::Followed => Response::Done,
     }
 }
 

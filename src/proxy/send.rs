@@ -10,15 +10,15 @@ use tokio::time::Instant;
 
 use super::body::Upload;
 use super::hold::{Turn, weight};
-use super::plane::{AppRuntime, Unclaimed};
 use super::pool::Link;
+use super::runtime::{AppRuntime, Unclaimed};
 use super::stats::TargetStats;
 use super::target::{Claim, Upstream};
 
 /// A target that refuses connections is tried for so long: it may be restarting, or about to be replaced.
 const CONNECT_WINDOW: Duration = Duration::from_secs(1);
 
-/// The same of a request that has waited for its app: there is somebody, and there may be a crowd.
+/// The same after requests have waited for their app: there is somebody, and there may be a crowd.
 const RELEASED_WINDOW: Duration = Duration::from_secs(3);
 
 /// The first wait after a refused connection; doubles.
@@ -58,8 +58,9 @@ struct Attempts {
 }
 
 impl Attempts {
-    fn new(deadline: Instant) -> Self {
-        Self { deadline, pause: CONNECT_PAUSE, failed: Vec::new() }
+    fn new(app: &AppRuntime, now: Instant) -> Self {
+        let window = if app.lot.is_crowded(now) { RELEASED_WINDOW } else { CONNECT_WINDOW };
+        Self { deadline: now + window, pause: CONNECT_PAUSE, failed: Vec::new() }
     }
 
     /// After a failure: goes on at once where there is another target, else after a pause; false when it is time to
@@ -88,7 +89,7 @@ impl Attempts {
 pub(super) async fn send(app: &AppRuntime, mut now: Instant, request: Request<Incoming>) -> Result<Answered, Failure> {
     let mut request = request.map(Upload::from);
     let (mut parked, mut turn) = (None, None);
-    let mut attempts = Attempts::new(now + CONNECT_WINDOW);
+    let mut attempts = Attempts::new(app, now);
     let mut fresh_only = false;
     loop {
         let claim = match app.claim(&attempts.failed) {
@@ -98,7 +99,7 @@ pub(super) async fn send(app: &AppRuntime, mut now: Instant, request: Request<In
                 let since = *parked.get_or_insert_with(Instant::now);
                 turn = Some(Box::pin(app.lot.wait(&hold, weight(&request), since)).await?);
                 now = Instant::now();
-                attempts = Attempts::new(now + RELEASED_WINDOW);
+                attempts = Attempts::new(app, now);
                 continue;
             }
         };

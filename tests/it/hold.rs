@@ -151,7 +151,10 @@ async fn a_proxy_that_is_killed_while_requests_wait_is_held_again_and_sends_nobo
     program.settled().await;
     let report = load.finish();
     report.assert_clean(50);
-    let switched = program.log();
-    let switched = switched.lines().filter(|line| line.contains("traffic switched")).count();
-    assert_eq!(switched, 2, "the first version, and the second one after all of its gate");
+    let log = program.log();
+    let switches: Vec<&str> = log.lines().filter(|line| line.contains("traffic switched")).collect();
+    assert_eq!(switches.len(), 2, "one a version");
+    let at = switches[1].split_whitespace().next().and_then(|at| at.parse::<tagboat::model::Time>().ok()).unwrap();
+    let first = report.0["versions"]["v2"]["first_unix_ms"].as_i64().unwrap();
+    assert!(first > at.timestamp_millis() - 500, "it answered at {first}, and was let in at {at}");
 }

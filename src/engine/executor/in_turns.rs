@@ -49,7 +49,7 @@ impl Swap<'_> {
             bytes: timing.hold_bytes,
         };
         // Half of what a request waits: if we are gone for good, and what served was not stopped yet, it answers them all.
-        let lease_ms = millis(timing.hold_wait / 2);
+        let lease_ms = millis((timing.hold_wait / 2).max(PROLONG * 4));
         let hold = AppHold { app: self.executor.app.name.clone(), expect, lease_ms, limits };
         let deadline = Instant::now() + SWITCH_PATIENCE;
         loop {

@@ -248,7 +248,9 @@ impl Lane {
         }
         let reasons = &report["reasons"];
         if self.strategy.is_declared() && !verdict.harm.costs_requests() && verdict.failed > 0 {
-            verdict.problems.push(format!("{place}: {} requests failed: {reasons}", verdict.failed));
+            let log = self.program.log();
+            let told: Vec<&str> = log.lines().filter(|line| line.contains("a request failed")).collect();
+            verdict.problems.push(format!("{place}: {} requests failed: {reasons} {told:?}", verdict.failed));
         }
         if verdict.harm == Harm::Proxy && reasons.to_string().contains("connect:") {
             verdict.problems.push(format!("{place}: connections were refused: {reasons}"));
