@@ -8,6 +8,7 @@ mod doctor;
 mod logging;
 mod proxy;
 mod run;
+mod upgrade;
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub use agent::{Ended, agent};
 pub use doctor::{Finding, doctor};
 pub use proxy::{ProxyArgs, proxy};
 pub use run::run;
+pub use upgrade::{UpgradeError, Upgraded, upgrade};
 
 /// A process that could not start or go on.
 #[derive(Debug, thiserror::Error)]

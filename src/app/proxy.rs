@@ -62,7 +62,9 @@ pub fn proxy(args: ProxyArgs) -> Result<(), Error> {
                     _ = stop.recv() => return End::Stop,
                     _ = interrupt.recv() => if !supervised { return End::Stop },
                     _ = retire.recv() => return End::Retire,
-                    () = orphaned() => return End::Stop,
+                    // Another supervisor takes the sockets over, if there is one: whoever is still connected here is
+                    // given the time to leave.
+                    () = orphaned() => return End::Retire,
                 }
             }
         };

@@ -46,6 +46,16 @@ pub(super) struct ConfigFile {
     pub(super) config: PathBuf,
 }
 
+/// What takes over.
+#[derive(Debug, Args)]
+pub(super) struct UpgradeFlags {
+    /// The new program; it is copied to the place of the one that runs, which is kept beside it
+    #[arg(long, value_name = "FILE")]
+    pub(super) binary: PathBuf,
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run agent and proxy, and keep both alive
@@ -58,6 +68,8 @@ pub(super) enum Command {
     Ask(Question),
     /// Look at everything that tagboat needs and say what is missing; ends with 1 when something is
     Doctor(ConfigFile),
+    /// Have another program take over from the one that runs, without dropping a request
+    Upgrade(UpgradeFlags),
     /// Check the configuration, or show its defaults and its schema
     #[command(subcommand)]
     Config(ConfigCommand),

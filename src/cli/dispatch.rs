@@ -55,6 +55,10 @@ fn run(cli: Cli, out: &mut Out) -> Result<Exit, Failure> {
         Command::Agent(file) => process::agent(&file.config),
         Command::Proxy(flags) => process::proxy(flags),
         Command::Doctor(file) => process::doctor(out, &file.config, cli.json),
+        Command::Upgrade(flags) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(super::upgrade::upgrade(&flags, out, cli.json))
+        }
         Command::Config(command) => files::config(out, &command, cli.json),
         Command::Metrics => files::metrics(out),
         Command::Completions { shell } => files::completions(out, shell),

@@ -24,6 +24,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod upgrade;
 mod words;
 
 pub use dispatch::main;

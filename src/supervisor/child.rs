@@ -5,14 +5,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::process::{Child as Process, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
+use super::run::UPGRADED;
 use crate::listeners;
 
 /// The first wait after a child has died; doubles. The very first restart is immediate.
@@ -28,7 +30,10 @@ const HEALED: Duration = Duration::from_secs(60);
 pub const RESTART: i32 = 75;
 
 /// The first descriptor that is passed.
-const FIRST_FD: i32 = 3;
+pub(super) const FIRST_FD: i32 = 3;
+
+/// Between two looks whether a process has ended that the program before this one started.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// How a child is started.
 #[derive(Debug, Clone)]
@@ -63,12 +68,26 @@ enum Order {
 pub(super) struct Child {
     orders: mpsc::UnboundedSender<Order>,
     keeper: JoinHandle<()>,
+    /// Of its process; 0 while it has none.
+    pid: Arc<AtomicU32>,
 }
 
 impl Child {
     pub(super) fn start(spec: Spec) -> Self {
         let (orders, inbox) = mpsc::unbounded_channel();
-        Self { orders, keeper: tokio::spawn(keep(spec, inbox)) }
+        let pid = Arc::new(AtomicU32::new(0));
+        Self { orders, keeper: tokio::spawn(keep(spec, inbox, pid.clone())), pid }
+    }
+
+    /// A child that the program before this one started in our place; it ends by itself and is not started again.
+    pub(super) fn adopt(role: &'static str, pid: u32) -> Self {
+        let (orders, inbox) = mpsc::unbounded_channel();
+        Self { orders, keeper: tokio::spawn(outlive(role, pid, inbox)), pid: Arc::new(AtomicU32::new(pid)) }
+    }
+
+    /// The number of its process, if it has one now.
+    pub(super) fn pid(&self) -> Option<u32> {
+        Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0 && !self.has_ended())
     }
 
     /// Passes a signal on.
@@ -96,7 +115,36 @@ impl Child {
     }
 }
 
-async fn keep(spec: Spec, mut orders: mpsc::UnboundedReceiver<Order>) {
+/// Waits for the end of a process that is ours but was started by the program before.
+async fn outlive(role: &'static str, pid: u32, mut orders: mpsc::UnboundedReceiver<Order>) {
+    let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    let mut deadline = None;
+    loop {
+        // An error says that it is no child of ours, or no more.
+        if !matches!(waitpid(Some(process), WaitOptions::NOHANG), Ok(None)) {
+            tracing::info!(role, pid, "ended");
+            return;
+        }
+        if deadline.is_some_and(|at| Instant::now() >= at) {
+            tracing::warn!(role, pid, "did not end in time and is killed");
+            send(pid, Signal::KILL);
+            deadline = None;
+        }
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            Some(order) = orders.recv() => match order {
+                Order::Signal(signal) => send(pid, signal),
+                Order::Kill => send(pid, Signal::KILL),
+                Order::Stop(signal, grace) => {
+                    send(pid, signal);
+                    deadline = Some(Instant::now() + grace);
+                }
+            },
+        }
+    }
+}
+
+async fn keep(spec: Spec, mut orders: mpsc::UnboundedReceiver<Order>, number: Arc<AtomicU32>) {
     let mut failures = 0_u32;
     loop {
         let started = Instant::now();
@@ -107,7 +155,10 @@ async fn keep(spec: Spec, mut orders: mpsc::UnboundedReceiver<Order>) {
                 // Waiting for a process closes its standard input first, unless somebody else holds it.
                 let _lifeline = process.stdin.take();
                 tracing::info!(role = spec.role, pid, "started");
-                match follow(&spec, &mut process, pid, &mut orders).await {
+                number.store(pid, Ordering::Relaxed);
+                let ended = follow(&spec, &mut process, pid, &mut orders).await;
+                number.store(0, Ordering::Relaxed);
+                match ended {
                     End::Told => return,
                     End::Anew => wanted = true,
                     End::Died => {}
@@ -214,118 +265,10 @@ fn spawn(spec: &Spec) -> std::io::Result<Process> {
         names.push(listeners::encoded(name));
     }
     command.env(listeners::COUNT, mappings.len().to_string()).env(listeners::NAMES, names.join(":"));
-    command.env_remove("LISTEN_PID").env("TAGBOAT_LIFELINE", "stdin").stdin(Stdio::piped());
+    command.env_remove("LISTEN_PID").env_remove(UPGRADED).env("TAGBOAT_LIFELINE", "stdin").stdin(Stdio::piped());
     command.fd_mappings(mappings).map_err(std::io::Error::other)?;
     Command::from(command).kill_on_drop(false).spawn()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::fd::AsRawFd;
-    use std::path::Path;
-
-    use crate::supervisor::stub::{lines, stub, wait_for};
-
-    use super::*;
-
-    fn child(dir: &Path, script: &str, sockets: Vec<(String, TcpListener)>) -> Child {
-        let exe = stub(dir, script);
-        Child::start(Spec { role: "agent", exe, args: vec!["agent".into()], env: vec![], sockets: Arc::new(sockets) })
-    }
-
-    #[test]
-    fn the_first_restart_is_immediate_and_the_waits_double_to_ten_seconds() {
-        let millis = |failures| back_off(failures).as_millis();
-        assert_eq!([0, 1, 2, 3, 7, 8, 60].map(millis), [0, 100, 200, 400, 6_400, 10_000, 10_000]);
-    }
-
-    #[tokio::test]
-    async fn a_child_inherits_each_socket_by_name_and_no_other() {
-        let dir = tempfile::tempdir().unwrap();
-        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let (shop, api, private) = (listen(), listen(), listen());
-        let inode = |socket: &TcpListener| {
-            std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap().display().to_string()
-        };
-        let expected = format!("2 %3A80:api {} {}", inode(&shop), inode(&api));
-        let script = r#"echo "$LISTEN_FDS $LISTEN_FDNAMES $(readlink /proc/$$/fd/3) $(readlink /proc/$$/fd/4)" >> "$log"
-            ls -l /proc/$$/fd >> "$log"; exec sleep 20"#;
-        let sockets = vec![(":80".to_owned(), shop), ("api".to_owned(), api)];
-        let mut child = child(dir.path(), script, sockets);
-        let seen = wait_for("the child tells its sockets", || Some(lines(dir.path())).filter(|l| l.len() > 5)).await;
-        assert_eq!(seen[0], expected);
-        assert!(!seen.iter().any(|line| line.contains(&inode(&private))), "{seen:#?}");
-        child.kill();
-        child.ended().await;
-    }
-
-    #[tokio::test]
-    async fn a_child_that_is_killed_is_started_again_and_nobody_is_refused_meanwhile() {
-        let dir = tempfile::tempdir().unwrap();
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        let sockets = vec![("api".to_owned(), socket)];
-        let mut child = child(dir.path(), r#"echo $$ >> "$log"; exec sleep 20"#, sockets);
-        for started in 1..=3 {
-            let pids = wait_for("it runs", || Some(lines(dir.path())).filter(|l| l.len() == started)).await;
-            send(pids[started - 1].parse().unwrap(), Signal::KILL);
-            std::net::TcpStream::connect(address).unwrap();
-        }
-        wait_for("it runs once more", || (lines(dir.path()).len() == 4).then_some(())).await;
-        child.kill();
-        child.ended().await;
-    }
-
-    #[tokio::test]
-    async fn a_child_that_wants_to_start_anew_does_not_wait_for_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let begun = Instant::now();
-        let script = format!(r#"echo x >> "$log"; [ $(wc -l < "$log") -lt 12 ] && exit {RESTART}; exec sleep 20"#);
-        let mut child = child(dir.path(), &script, vec![]);
-        wait_for("the twelfth runs", || (lines(dir.path()).len() == 12).then_some(())).await;
-        // Eleven failures would have cost 0.1 + 0.2 + … + 10 + 10 s.
-        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
-        child.kill();
-        child.ended().await;
-    }
-
-    #[tokio::test]
-    async fn a_child_that_ignores_being_stopped_is_killed_after_its_grace() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut child = child(
-            dir.path(),
-            r#"trap '' TERM; echo $$ >> "$log"; while kill -0 "$PPID" 2>/dev/null; do sleep 0.1; done"#,
-            vec![],
-        );
-        let pid = wait_for("it runs", || lines(dir.path()).pop()).await;
-        child.stop(Signal::TERM, Duration::from_millis(100));
-        child.ended().await;
-        assert!(!Path::new(&format!("/proc/{pid}")).exists());
-    }
-
-    #[tokio::test]
-    async fn a_child_can_be_stopped_while_it_waits_to_be_started_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut child = child(dir.path(), r#"echo x >> "$log"; exit 1"#, vec![]);
-        wait_for("it failed five times", || (lines(dir.path()).len() == 5).then_some(())).await;
-        child.stop(Signal::TERM, Duration::from_secs(60));
-        child.ended().await;
-    }
-
-    #[tokio::test]
-    async fn a_child_whose_owner_is_gone_sees_the_end_of_its_input() {
-        let dir = tempfile::tempdir().unwrap();
-        let spec = Spec {
-            role: "agent",
-            exe: stub(dir.path(), r#"[ "$TAGBOAT_LIFELINE" = stdin ] && cat >/dev/null; echo eof >> "$log""#),
-            args: vec!["agent".into()],
-            env: vec![],
-            sockets: Arc::default(),
-        };
-        let mut process = spawn(&spec).unwrap();
-        assert!(lines(dir.path()).is_empty());
-        drop(process.stdin.take());
-        assert!(process.wait().await.unwrap().success());
-        assert_eq!(lines(dir.path()), ["eof"]);
-    }
-}
+mod tests;

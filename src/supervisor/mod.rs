@@ -10,4 +10,4 @@ mod run;
 mod stub;
 
 pub use child::RESTART;
-pub use run::{Config, Error, Listeners, Reload, run};
+pub use run::{Config, Error, Listeners, Reload, Upgrade, run};

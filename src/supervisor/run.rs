@@ -1,20 +1,26 @@
 //! The supervisor's loop.
 
+mod sockets;
+mod upgrade;
+
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::listeners::{self, BindError};
 use crate::model::ListenAddr;
 
+use self::sockets::{Bound, bind_all, bind_when_free, proxy_names, shared};
 use super::child::{Child, Spec};
+pub(super) use upgrade::UPGRADED;
+pub use upgrade::Upgrade;
 
 /// The agent may take so long to come to a safe point.
 const AGENT_GRACE: Duration = Duration::from_secs(60);
@@ -24,9 +30,6 @@ const PROXY_GRACE: Duration = Duration::from_secs(330);
 
 /// A new proxy must answer within this time, or the old one stays.
 const PROXY_START: Duration = Duration::from_secs(10);
-
-/// The children of a supervisor that was killed hold its addresses for so long, until they notice.
-const ADDRESS_FREED: Duration = Duration::from_secs(5);
 
 /// What is to be listened on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,13 +84,13 @@ pub enum Error {
     /// An address can't be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The new program could not be executed, and the old one can't go on.
+    #[error("the new program could not be executed; start tagboat anew")]
+    Upgrade,
     /// Signals can't be received.
     #[error("failed to receive signals")]
     Signals(#[source] io::Error),
 }
-
-/// A bound socket and the address it was asked for.
-type Bound = (String, ListenAddr, TcpListener);
 
 struct Supervisor {
     config: Config,
@@ -97,6 +100,10 @@ struct Supervisor {
     agent: Child,
     proxy: Child,
     retired: Vec<Child>,
+    /// Writes down how an upgrade went.
+    report: Option<JoinHandle<()>>,
+    /// It can't go on.
+    failed: bool,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -114,15 +121,18 @@ pub async fn run(config: Config) -> Result<(), Error> {
         _ = term.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    if let Ok(told) = std::env::var(UPGRADED) {
+        supervisor.take_over(&told);
+    }
     loop {
         tokio::select! {
             _ = term.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => supervisor.reload().await,
-            _ = upgrade.recv() => {
-                tracing::info!("a new proxy takes over");
-                supervisor.replace_proxy().await;
-            }
+            _ = upgrade.recv() => supervisor.upgrade().await,
+        }
+        if supervisor.failed {
+            return Err(Error::Upgrade);
         }
     }
     tracing::info!("ending: the agent first, then the proxy");
@@ -163,7 +173,8 @@ impl Supervisor {
         let generation = next_generation(&config.state_dir.join("run"));
         let proxy = Child::start(proxy_spec(&config, generation, &proxy_sockets));
         let agent = Child::start(agent_spec(&config, &agent_sockets));
-        Ok(Self { config, proxy_sockets, agent_sockets, generation, agent, proxy, retired: Vec::new() })
+        let (retired, report, failed) = (Vec::new(), None, false);
+        Ok(Self { config, proxy_sockets, agent_sockets, generation, agent, proxy, retired, report, failed })
     }
 
     /// SIGHUP: an invalid file changes nothing; changed listeners cost a new proxy, or a restart of the agent, and no
@@ -239,6 +250,9 @@ impl Supervisor {
     }
 
     async fn stop(&mut self) {
+        if let Some(report) = self.report.take() {
+            report.abort();
+        }
         self.agent.stop(Signal::TERM, AGENT_GRACE);
         self.agent.ended().await;
         self.proxy.stop(Signal::TERM, PROXY_GRACE);
@@ -258,50 +272,6 @@ impl Supervisor {
             }
         }
     }
-}
-
-fn proxy_names(addresses: &[ListenAddr]) -> Vec<(String, ListenAddr)> {
-    addresses.iter().map(|address| (address.to_string(), address.clone())).collect()
-}
-
-/// Waits a little for an address that is in use: another supervisor may have been killed a moment ago.
-async fn bind_when_free(
-    wanted: Vec<(String, ListenAddr)>,
-    passed: &mut Vec<(String, TcpListener)>,
-) -> Result<Vec<Bound>, Error> {
-    let begun = Instant::now();
-    let mut bound = Vec::new();
-    for (name, address) in wanted {
-        let mut told = false;
-        let socket = loop {
-            let tried = listeners::take(passed, &address).map_or_else(|| listeners::bind(&address), Ok);
-            match tried {
-                Err(error) if error.is_in_use() && begun.elapsed() < ADDRESS_FREED => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(%address, "another program listens there: waiting for it to end");
-                    }
-                    sleep(Duration::from_millis(50)).await;
-                }
-                tried => break tried?,
-            }
-        };
-        bound.push((name, address, socket));
-    }
-    Ok(bound)
-}
-
-/// Keeps the sockets that are held and binds the others.
-fn bind_all(wanted: Vec<(String, ListenAddr)>, mut held: Vec<(String, TcpListener)>) -> Result<Vec<Bound>, Error> {
-    let bind = |(name, address): (String, ListenAddr)| -> Result<Bound, Error> {
-        let socket = listeners::take(&mut held, &address).map_or_else(|| listeners::bind(&address), Ok)?;
-        Ok((name, address, socket))
-    };
-    wanted.into_iter().map(bind).collect()
-}
-
-fn shared(sockets: &[Bound]) -> Arc<Vec<(String, TcpListener)>> {
-    let clone = |(name, _, socket): &Bound| Some((name.clone(), socket.try_clone().ok()?));
-    Arc::new(sockets.iter().filter_map(clone).collect())
 }
 
 fn control(config: &Config, generation: u64) -> PathBuf {

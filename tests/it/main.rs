@@ -22,4 +22,5 @@ mod registry;
 mod reload;
 mod support;
 mod swap;
+mod upgrade;
 mod watch;

@@ -47,24 +47,3 @@ async fn an_invalid_file_is_refused_and_the_old_one_stays() {
     program.wait_for_version("v2").await;
     program.settled().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_proxy_takes_over_without_a_failed_request() {
-    let program = Program::serving(Setup::new("upgrade")).await;
-    let kept = Load::start(program.port, &["--rps", "300"]);
-    let fresh = Load::start(program.port, &["--rps", "200", "--mode", "close", "--slow", "0.1", "--ws", "0.02"]);
-    for replacement in 1..=3 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        program.signal(Signal::USR2);
-        program
-            .wait(Duration::from_secs(20), "a new proxy serves", || async {
-                (program.log().matches("a new proxy takes over").count() == replacement).then_some(())
-            })
-            .await;
-    }
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    kept.finish().assert_clean(500);
-    fresh.finish().assert_clean(300);
-    Image::sample("v2").push(&program.registry, "upgrade", "latest").await;
-    program.wait_for_version("v2").await;
-}

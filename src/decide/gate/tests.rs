@@ -87,13 +87,7 @@ fn the_gate_says_what_was_wrong_and_blames_the_image_only_for_what_is_known() {
 }
 
 fn counted(requests: u64, errors: u64) -> TargetCounters {
-    TargetCounters {
-        requests,
-        server_errors: errors,
-        transport_errors: 0,
-        in_flight: InFlight::default(),
-        ..TargetCounters::default()
-    }
+    TargetCounters { requests, server_errors: errors, transport_errors: 0, in_flight: InFlight::default() }
 }
 
 #[test]
@@ -127,7 +121,8 @@ fn the_bake_compares_with_the_old_version_and_needs_enough_to_go_by() {
 
 #[test]
 fn a_version_that_ends_is_restarted_or_turns_unhealthy_fails_its_bake() {
-    let changes: [(&str, fn(&mut Container)); 4] = [
+    type Change = fn(&mut Container);
+    let changes: [(&str, Change); 4] = [
         ("exited with code 0 after 0.0 s", |c| c.state = ContainerState::Exited),
         ("exited with code 137 after 0.0 s, killed for its memory limit", |c| {
             (c.state, c.exit_code, c.oom_killed) = (ContainerState::Dead, 137, true);

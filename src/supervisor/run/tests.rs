@@ -1,7 +1,7 @@
 //! The supervisor with shell scripts for children.
 
 use std::os::unix::net::UnixListener;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::supervisor::stub::{lines, stub, wait_for};
 

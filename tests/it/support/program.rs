@@ -53,6 +53,7 @@ pub(crate) struct Program {
     api: u16,
     metrics: u16,
     dir: tempfile::TempDir,
+    exe: PathBuf,
     process: Option<Owned>,
 }
 
@@ -83,10 +84,19 @@ impl Program {
             api: free_port(),
             metrics: free_port(),
             dir,
+            exe: PathBuf::from(env!("CARGO_BIN_EXE_tagboat")),
             process: None,
         };
         program.write_config("");
         program
+    }
+
+    /// Runs a copy of the program from now on, which can be replaced.
+    pub(crate) fn install(&mut self) -> PathBuf {
+        let copy = self.dir.path().join("tagboat");
+        std::fs::copy(env!("CARGO_BIN_EXE_tagboat"), &copy).unwrap();
+        self.exe.clone_from(&copy);
+        copy
     }
 
     /// The configuration file.
@@ -128,8 +138,8 @@ impl Program {
     /// Starts tagboat; the one before it has ended then.
     pub(crate) fn start(&mut self) {
         self.process = None;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
-        command.args(["run", "--config"]).arg(self.dir.path().join("tagboat.yaml")).env("NO_COLOR", "1");
+        let mut command = Command::new(&self.exe);
+        command.args(["run", "--config"]).arg(self.file()).env("NO_COLOR", "1");
         if self.setup.failpoints {
             std::fs::create_dir_all(self.failpoints()).unwrap();
             command.env("TAGBOAT_FAILPOINTS", self.failpoints());
@@ -170,7 +180,7 @@ impl Program {
         self.process.as_ref().unwrap().signal(signal);
     }
 
-    /// The process id of a child, by its role.
+    /// The process id of the newest child with this role.
     pub(crate) fn child(&self, role: &str) -> Option<u32> {
         let parent = self.process.as_ref()?.0.id();
         let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
@@ -178,7 +188,7 @@ impl Program {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             line.split(|byte| *byte == 0).nth(1) == Some(role.as_bytes())
         };
-        children.split_whitespace().find(is)?.parse().ok()
+        children.split_whitespace().rfind(is)?.parse().ok()
     }
 
     /// `kill -9`.

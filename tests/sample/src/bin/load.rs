@@ -149,14 +149,17 @@ fn worker(
     begun: Instant,
 ) {
     let mut kept: Option<BufReader<TcpStream>> = None;
+    // RFC 9112 9.6: after an answer that says so nothing more is sent on the connection.
+    let mut last;
     loop {
         let next = queue.lock().map(|queue| queue.recv());
         let Ok(Ok((due, number))) = next else { return };
         let kind = kind(number, options);
         let connection = kept.take().filter(open).map_or_else(|| connect(options), Ok);
+        last = !options.keep;
         let result = connection.and_then(|mut connection| {
-            let result = exchange(&mut connection, options, number, kind, !options.keep);
-            if options.keep && result.is_ok() {
+            let result = exchange(&mut connection, options, number, kind, &mut last);
+            if !last && result.is_ok() {
                 kept = Some(connection);
             }
             result
@@ -185,19 +188,20 @@ fn connect(options: &Options) -> Result<BufReader<TcpStream>, String> {
 }
 
 fn fresh(options: &Options, number: u64, kind: Kind) -> Result<String, String> {
-    exchange(&mut connect(options)?, options, number, kind, true)
+    exchange(&mut connect(options)?, options, number, kind, &mut true)
 }
 
-/// One request; the version that answered.
+/// One request; the version that answered. `last` says that the connection is to be closed after it, and is set when
+/// the answer says so.
 fn exchange(
     connection: &mut BufReader<TcpStream>,
     options: &Options,
     number: u64,
     kind: Kind,
-    close: bool,
+    last: &mut bool,
 ) -> Result<String, String> {
     let host = &options.address;
-    let end = if close { "Connection: close\r\n" } else { "" };
+    let end = if *last { "Connection: close\r\n" } else { "" };
     let (request, payload) = match kind {
         Kind::Upload => {
             let payload: Vec<u8> = (0..UPLOAD).map(|i| (i as u64 ^ number) as u8).collect();
@@ -209,7 +213,7 @@ fn exchange(
     let io = |what: &'static str| move |error: io::Error| format!("{what}: {:?}", error.kind());
     connection.get_mut().write_all(request.as_bytes()).map_err(io("write"))?;
     connection.get_mut().write_all(&payload).map_err(io("write"))?;
-    let body = answer(connection)?;
+    let body = answer(connection, last)?;
     let body: Value = serde_json::from_slice(&body).map_err(|_| "no JSON".to_owned())?;
     let version = body["version"].as_str().unwrap_or_default().to_owned();
     let right = if kind == Kind::Upload {
@@ -222,7 +226,7 @@ fn exchange(
 }
 
 /// Reads an answer with a length; its body.
-fn answer(connection: &mut BufReader<TcpStream>) -> Result<Vec<u8>, String> {
+fn answer(connection: &mut BufReader<TcpStream>, last: &mut bool) -> Result<Vec<u8>, String> {
     let mut status = String::new();
     let mut length = 0_usize;
     loop {
@@ -234,9 +238,11 @@ fn answer(connection: &mut BufReader<TcpStream>) -> Result<Vec<u8>, String> {
         if status.is_empty() {
             status = line.split_whitespace().nth(1).unwrap_or_default().to_owned();
         }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+        let lower = line.to_ascii_lowercase();
+        if let Some(value) = lower.strip_prefix("content-length:") {
             length = value.trim().parse().unwrap_or(0);
         }
+        *last |= lower.strip_prefix("connection:").is_some_and(|value| value.trim() == "close");
         if line == "\r\n" {
             break;
         }
