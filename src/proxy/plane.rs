@@ -4,7 +4,7 @@ mod holding;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -15,8 +15,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::model::{
-    AppEntry, AppHold, AppName, AppSwitch, ContainerId, InFlight, Probe, RouteSet, SwitchAck, Table, Target,
-    TrafficStats,
+    AppEntry, AppName, AppSwitch, ContainerId, InFlight, Probe, RouteSet, SwitchAck, Table, Target, TrafficStats,
 };
 
 use super::control::Response;
