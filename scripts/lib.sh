@@ -17,6 +17,10 @@ cleanup() {
         done
     done
     started=()
+    # What a Docker daemon of ours has mounted would keep the directory from being removed.
+    if [[ -n ${work:-} ]]; then
+        grep -o " $work/[^ ]*" /proc/mounts | sort -r | xargs -r umount -l || true
+    fi
 }
 
 # packages PROGRAM=PACKAGE ...: installs the packages whose programs are missing.
@@ -79,6 +83,22 @@ wait_until() {
 }
 
 # A Docker daemon: the one that answers, or a private one below $work.
+# The newest dockerd and runc, built from source once and kept: no Debian package is as new.
+newest_engine() {
+    local dir=${XDG_CACHE_HOME:-$HOME/.cache}/tagboat/engine
+    if [[ ! -x $dir/dockerd || ! -x $dir/docker-proxy || ! -x $dir/runc ]]; then
+        command -v go >/dev/null || fail "the newest engine is built from source: install Go 1.25 or newer (https://go.dev/dl)"
+        packages cc=gcc
+        say "building dockerd, docker-proxy and runc from source into $dir (about ten minutes)"
+        mkdir -p "$dir"
+        GOBIN=$dir go install github.com/moby/moby/v2/cmd/dockerd@latest
+        GOBIN=$dir go install github.com/moby/moby/v2/cmd/docker-proxy@latest
+        GOBIN=$dir go install github.com/opencontainers/runc@latest
+    fi
+    say "using $("$dir/dockerd" --version) with $("$dir/runc" --version | head -1)"
+    export TAGBOAT_TEST_ENGINE=$dir
+}
+
 engine() {
     if [[ -z ${DOCKER_HOST:-} ]] && docker version >/dev/null 2>&1; then
         say "using the Docker daemon that runs here"

@@ -28,8 +28,9 @@ use super::{Ports, Settings};
 
 /// A registry may announce a tag before it can be read (distribution does): look again so long after a webhook
 /// before leaving it to the schedule.
-const LOOK_AGAIN: [Duration; 6] = [
-    Duration::from_millis(200),
+const LOOK_AGAIN: [Duration; 7] = [
+    Duration::from_millis(50),
+    Duration::from_millis(150),
     Duration::from_millis(500),
     Duration::from_secs(1),
     Duration::from_secs(2),

@@ -12,7 +12,7 @@ use crate::model::{
     Container, ContainerId, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Strategy, Tag, Version,
     label,
 };
-use crate::ports::{CreateContainer, EngineErrorKind, EngineInfo};
+use crate::ports::{CreateContainer, EngineError, EngineErrorKind, EngineInfo};
 
 use super::candidate::local_repository;
 use super::{Halt, Stepped, Swap, chain};
@@ -164,13 +164,22 @@ impl Swap<'_> {
 
     /// A local tag keeps the old image for a rollback; without it a rollback has to pull.
     async fn keep_image(&self, container: &ContainerId) {
-        let (app, engine) = (self.executor.app, &self.executor.ports.engine);
+        let (app, ports) = (self.executor.app, &self.executor.ports);
         let tagged = async {
-            let (old, _) = engine.inspect(container).await?;
-            engine.tag(&old.image_id, &local_repository(app), &format!("gen-{}", old.owned.generation)).await
+            let (old, _) = ports.engine.inspect(container).await?;
+            let tag = format!("gen-{}", old.owned.generation);
+            ports.engine.tag(&old.image_id, &local_repository(app), &tag).await?;
+            // With images in containerd an image that was pulled by its tag loses its digest's name with the tag.
+            let name = ImageRef::by_digest(&app.image, &old.owned.digest);
+            if ports.engine.image(&name.to_string()).await?.is_none()
+                && let Ok(auth) = ports.registry.pull_auth(&app.image).await
+            {
+                ports.engine.pull(&name, auth.as_ref(), &|_| ()).await?;
+            }
+            Ok::<_, EngineError>(())
         };
         if let Err(error) = tagged.await {
-            tracing::warn!(app = app.name.as_str(), "the image could not be tagged to be kept: {}", chain(&error));
+            tracing::warn!(app = app.name.as_str(), "the image could not be named to be kept: {}", chain(&error));
         }
     }
 
