@@ -49,6 +49,8 @@ impl Traffic for Sim {
     async fn switch(&self, changes: &[AppSwitch]) -> Result<SwitchAck, TrafficError> {
         self.act("traffic.switch".into(), 3, away, |world| {
             let now = Utc::now();
+            // Of one that was held, nothing has been sent to its targets for a while.
+            let held = world.is_held();
             let mut ack = SwitchAck { generation: world.table.generation + 1, revisions: Default::default() };
             for change in changes {
                 let entry = world.table.apps.get_mut(&change.app);
@@ -65,7 +67,7 @@ impl Traffic for Sim {
                 entry.since = now;
                 ack.revisions.insert(change.app.clone(), entry.revision);
                 world.held = None;
-                for target in entry.previous.clone() {
+                for target in entry.previous.clone().into_iter().filter(|_| !held) {
                     world.busy.insert(target.container, now + LINGERS);
                 }
                 for target in &change.to {
