@@ -72,6 +72,7 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
         owner: config.state_dir.display().to_string(),
         parallel_swaps: config.parallel_swaps,
         ties: Arc::default(),
+        pulls: Arc::default(),
     };
     let mut fleet = Fleet::start(ports, settings, config.apps.clone(), shutdown.clone());
     let doors = doors(&config, &fleet.handle(), &store, &metrics, &mut passed, &shutdown)?;

@@ -28,6 +28,7 @@ mod lookout;
 mod observer;
 mod parking;
 mod pruning;
+mod pulls;
 mod reconciler;
 mod requests;
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub use bus::explain;
 pub use fleet::Fleet;
 pub use handle::{Answer, Approved, DeployRequest, Handle, Hint, RequestError, RollbackTo};
 pub use hinter::Hinter;
+pub use pulls::Pulls;
 
 /// What the engine acts through.
 #[derive(Clone)]
@@ -74,4 +76,6 @@ pub struct Settings {
     /// Held alone by whoever swaps a container that lives in another's namespaces or lends its own: the swap of one
     /// recreates the other.
     pub ties: Arc<RwLock<()>>,
+    /// An image that several apps run is pulled once.
+    pub pulls: Arc<Pulls>,
 }

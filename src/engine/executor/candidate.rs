@@ -28,7 +28,12 @@ impl Swap<'_> {
         let (app, ports) = (self.executor.app, self.executor.ports);
         let image = self.image();
         let host = ports.engine.info().await?.platform;
-        if let Some(present) = ports.engine.image(&image.to_string()).await? {
+        let name = image.to_string();
+        let _turn = tokio::select! {
+            turn = self.executor.settings.pulls.turn(&name) => turn,
+            () = self.executor.shutdown.cancelled() => return Err(Halt::Interrupted),
+        };
+        if let Some(present) = ports.engine.image(&name).await? {
             self.fits(&present.platform, &host)?;
             ports.metrics.pulls_total.with_label_values(&[app.name.as_str(), "present"]).inc();
             return Ok("it was here already".to_owned());
