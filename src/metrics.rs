@@ -127,7 +127,8 @@ metrics! {
     swaps_total: IntCounterVec ["app", "strategy", "result"],
     /// Duration of the stages of swaps in seconds.
     swap_stage_duration_seconds: HistogramVec ["app", "stage"],
-    /// Seconds for which an app did not serve because of a swap; always 0 for the proxy strategy.
+    /// Seconds for which an app did not serve because of a swap; always 0 for the proxy strategy. With hold, requests waited
+    /// for so long and did not fail.
     swap_downtime_seconds: HistogramVec ["app", "strategy"],
     /// Digests that failed and are not tried again by themselves.
     quarantined_digests: IntGaugeVec ["app"],

@@ -248,6 +248,11 @@ pub(super) struct AppFile {
     pub(super) hostname: Option<String>,
     /// How the proxy probes it.
     pub(super) health: Option<HealthFile>,
+    /// How it is swapped: `auto` (the default), `proxy`, or `hold`, which has requests wait while one version makes room
+    /// for the next.
+    pub(super) strategy: Option<StrategyFile>,
+    /// `never`: two versions of it must not run at the same time, such as with SQLite.
+    pub(super) overlap: Option<OverlapFile>,
     /// The times of a swap.
     pub(super) swap: Option<SwapFile>,
     /// Earlier images that stay on the host for a rollback.
@@ -255,6 +260,23 @@ pub(super) struct AppFile {
     pub(super) keep: Option<u32>,
     /// What must be true of a version before it is deployed; what is not said here is as in the defaults.
     pub(super) policy: Option<PolicyFile>,
+}
+
+/// How an app is swapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StrategyFile {
+    Auto,
+    Proxy,
+    Hold,
+}
+
+/// Whether two versions of an app may run at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OverlapFile {
+    Allowed,
+    Never,
 }
 
 /// Which of a listener's requests are an app's.
@@ -339,6 +361,15 @@ pub(super) struct SwapFile {
     pub(super) drain_streams: Option<String>,
     /// A pull may take so long.
     pub(super) pull_deadline: Option<String>,
+    /// Of an app that must never run twice: a request waits so long at most for the new version.
+    pub(super) hold_wait: Option<String>,
+    /// What is in flight on the old version may take so long while others wait.
+    pub(super) hold_drain: Option<String>,
+    /// So many requests wait at once at most.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) hold_requests: Option<u32>,
+    /// Their heads have so many bytes together at most: `64MB`.
+    pub(super) hold_bytes: Option<Scalar>,
 }
 
 /// A text, number or truth value, used as text.

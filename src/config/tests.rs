@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::http::webhooks::{Proof, Sender};
-use crate::model::{Follow, Schedule};
+use crate::model::{Follow, Schedule, Strategy};
 
 fn env(name: &str) -> Option<String> {
     (name == "TOKEN").then(|| "s3cret-value".to_owned())
@@ -246,6 +246,37 @@ apps:
 }
 
 #[test]
+fn what_must_never_run_twice_is_held_and_says_why() {
+    let app = |more: &str| format!("apps: {{shop: {{image: acme/shop, listen: ':80', {more}}}}}");
+    for (more, wanted, why) in [
+        ("every: 1m", Strategy::Proxy, "through the proxy"),
+        ("overlap: allowed", Strategy::Proxy, "through the proxy"),
+        ("overlap: never", Strategy::Hold, "overlap: never"),
+        ("strategy: hold", Strategy::Hold, "strategy: hold"),
+        ("strategy: auto, overlap: never", Strategy::Hold, "overlap: never"),
+        ("strategy: proxy", Strategy::Proxy, "strategy: proxy"),
+    ] {
+        let config = parse(&app(more)).unwrap();
+        assert_eq!(config.apps[0].strategy, wanted, "{more}");
+        assert!(config.apps[0].strategy_reason.contains(why), "{more}: {}", config.apps[0].strategy_reason);
+    }
+    let said = parse(&app("swap: {hold_wait: 7s, hold_bytes: 1MB}")).unwrap().apps[0].timing.clone();
+    let second = std::time::Duration::from_secs(1);
+    assert_eq!((said.hold_wait, said.hold_drain, said.hold_bytes), (second * 7, second * 5, 1 << 20));
+    assert_eq!(said.hold_requests, 10_000);
+    for (more, wanted) in [
+        ("strategy: proxy, overlap: never", "apps.shop.strategy: `proxy` runs two versions side by side"),
+        ("swap: {hold_wait: 0s}", "apps.shop.swap.hold_wait"),
+        ("swap: {hold_requests: 0}", "apps.shop.swap.hold_requests"),
+        ("swap: {hold_bytes: much}", "apps.shop.swap.hold_bytes"),
+        ("overlap: sometimes", "apps.shop.overlap"),
+    ] {
+        let told = errors(&app(more));
+        assert!(told.contains(wanted), "{more}: {told}");
+    }
+}
+
+#[test]
 fn secrets_are_taken_and_not_shown() {
     let text = "\
 apps: {shop: {image: x, listen: \":80\", env: {PASSWORD: \"${TOKEN}\"}}}
@@ -337,7 +368,7 @@ fn the_defaults_and_the_example_are_valid_and_the_defaults_name_every_setting() 
     parse(DEFAULT).unwrap();
     let example = include_str!("../../config/example.yaml");
     let config = parse(example).unwrap();
-    assert_eq!(config.apps.len(), 6);
+    assert_eq!(config.apps.len(), 7);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert_eq!(config.hooks.unwrap().receivers.len(), 4);
 }

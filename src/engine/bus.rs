@@ -115,6 +115,7 @@ fn describe(stage: Stage, note: &str) -> String {
         Stage::Pull => "image is here",
         Stage::Create => "candidate created",
         Stage::Compare => "candidate is as intended",
+        Stage::Hold => "new requests wait",
         Stage::Park => "old version stopped to make room",
         Stage::Start => "candidate started",
         Stage::Gate => "candidate passed the gate",

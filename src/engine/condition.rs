@@ -37,12 +37,15 @@ pub(super) fn starting(app: &App) -> AppStatus {
         Follow::Pinned(_) | Follow::Policy(_) => None,
     };
     let blank = blank(app.name.clone(), watched(app, None), app.routes.clone());
-    AppStatus { tag, follows: app.follow.to_string(), ..blank }
+    let (strategy, strategy_reason) = (app.strategy.label().to_owned(), app.strategy_reason.clone());
+    AppStatus { tag, follows: app.follow.to_string(), strategy, strategy_reason, ..blank }
 }
 
 fn blank(app: AppName, image: String, routes: Vec<Route>) -> AppStatus {
     AppStatus {
         app,
+        strategy: String::new(),
+        strategy_reason: String::new(),
         state: AppState::Starting,
         image,
         follows: String::new(),

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::reconcile::decide;
 use crate::model::{
-    App, AppStatus, CheckResult, Decision, EventKind, Hold, Origin, Plan, PlanReason, SeenSource, Step, SwapId,
+    App, AppStatus, CheckResult, Decision, EventKind, Hold, NOWHERE, Origin, Plan, PlanReason, SeenSource, Step, SwapId,
 };
 
 use super::bus::{Bus, is_swap};
@@ -310,14 +310,16 @@ impl Reconciler {
         for target in &entry.active {
             let container = seeing.containers.iter().find(|c| c.id == target.container && c.is_running());
             let Some(container) = container else { continue };
-            let known = container.addresses.values().any(|ip| *ip == target.addr.ip());
+            let stopped = target.addr.port() == NOWHERE;
+            let known = !stopped && container.addresses.values().any(|ip| *ip == target.addr.ip());
             let networks = &self.parts.app.container.networks;
             let primary = networks.first().and_then(|name| container.addresses.get(name));
             let Some(ip) = primary.or_else(|| container.addresses.values().next()) else { continue };
             if known {
                 continue;
             }
-            let addr = (*ip, target.addr.port()).into();
+            let port = self.parts.app.port.filter(|_| stopped).unwrap_or(target.addr.port());
+            let addr = (*ip, port).into();
             let app = &self.parts.app.name;
             match self.parts.ports.traffic.readdress(app, &container.id, addr).await {
                 Ok(()) => tracing::info!(app = app.as_str(), %addr, "the container has a new address"),

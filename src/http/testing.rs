@@ -65,6 +65,10 @@ pub(crate) fn app(name: &str) -> App {
             drain: second,
             drain_streams: second,
             pull_deadline: second,
+            hold_wait: second,
+            hold_drain: second,
+            hold_requests: 1,
+            hold_bytes: 1,
         },
         keep: 3,
         production: false,
@@ -83,6 +87,8 @@ pub(crate) fn status(name: &str) -> AppStatus {
     };
     AppStatus {
         app: name.parse().unwrap(),
+        strategy: "proxy".into(),
+        strategy_reason: String::new(),
         state: AppState::UpToDate,
         image: format!("ghcr.io/acme/{name}:latest"),
         follows: "tag latest".into(),
@@ -190,6 +196,7 @@ impl Answers for World {
             swap: SwapId("s9".into()),
             reason: PlanReason::TagMoved,
             strategy: Strategy::Proxy,
+            strategy_reason: String::new(),
             digest: digest('c'),
             generation: Generation(8),
             serving: Some(ContainerId("f".repeat(64))),
@@ -238,6 +245,12 @@ impl Traffic for Ports {
         unused()
     }
     async fn switch(&self, _: &[AppSwitch]) -> Result<SwitchAck, TrafficError> {
+        unused()
+    }
+    async fn hold(&self, _: &crate::model::AppHold) -> Result<(), TrafficError> {
+        unused()
+    }
+    async fn release(&self, _: &AppName, _: u64) -> Result<(), TrafficError> {
         unused()
     }
     async fn readdress(&self, _: &AppName, _: &ContainerId, _: std::net::SocketAddr) -> Result<(), TrafficError> {

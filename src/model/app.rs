@@ -232,6 +232,14 @@ pub struct SwapTiming {
     pub drain_streams: Duration,
     /// A pull may take so long.
     pub pull_deadline: Duration,
+    /// A request that is parked while the app is held waits so long at most.
+    pub hold_wait: Duration,
+    /// What is in flight on the old version when a hold begins may take so long, requests and streams alike.
+    pub hold_drain: Duration,
+    /// So many requests are parked at once at most.
+    pub hold_requests: u32,
+    /// Their heads have so many bytes together at most.
+    pub hold_bytes: u64,
 }
 
 /// One app as the configuration declares it, complete and checked.

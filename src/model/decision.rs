@@ -15,6 +15,8 @@ pub enum Strategy {
     /// Two can't coexist: the old one is stopped and kept, the new one started, and the old one comes back if that
     /// one does not prove itself. The gap is measured.
     Recreate,
+    /// As `Recreate`, behind tagboat's proxy: it parks the requests of the gap, which is seen as latency.
+    Hold,
 }
 
 impl Strategy {
@@ -24,7 +26,13 @@ impl Strategy {
             Self::Proxy => "proxy",
             Self::Overlap => "overlap",
             Self::Recreate => "recreate",
+            Self::Hold => "hold",
         }
+    }
+
+    /// The container's name says what serves, not the proxy's table.
+    pub fn is_by_name(self) -> bool {
+        matches!(self, Self::Overlap | Self::Recreate)
     }
 }
 
@@ -38,6 +46,8 @@ pub enum Stage {
     Create,
     /// Comparing the created candidate with the intention.
     Compare,
+    /// Having new requests wait at the proxy.
+    Hold,
     /// Stopping the old version to make room; it is kept.
     Park,
     /// Starting it.
@@ -66,10 +76,11 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Pull,
         Self::Create,
         Self::Compare,
+        Self::Hold,
         Self::Park,
         Self::Start,
         Self::Gate,
@@ -90,6 +101,7 @@ impl Stage {
             Self::Pull => "pull",
             Self::Create => "create",
             Self::Compare => "compare",
+            Self::Hold => "hold",
             Self::Park => "park",
             Self::Start => "start",
             Self::Gate => "gate",
@@ -320,6 +332,11 @@ pub enum Step {
     Create,
     /// Compare it with the intention.
     Compare,
+    /// Have the app's new requests wait at the proxy, if its revision is still this, until the switch or the restoring.
+    Hold {
+        /// The revision expected.
+        expect: u64,
+    },
     /// Take the restart policy from this container and stop it; it is kept.
     Park {
         /// The one that serves.
@@ -367,7 +384,7 @@ pub enum Step {
         /// Which.
         containers: Vec<ContainerId>,
     },
-    /// Start this container again, with this restart policy.
+    /// Start this container again, with this restart policy. Behind the proxy it is probed, and what waits is sent to it.
     Restore {
         /// The one that was parked.
         container: ContainerId,
@@ -383,6 +400,7 @@ impl Step {
             Self::Pull => Stage::Pull,
             Self::Create => Stage::Create,
             Self::Compare => Stage::Compare,
+            Self::Hold { .. } => Stage::Hold,
             Self::Park { .. } => Stage::Park,
             Self::Start => Stage::Start,
             Self::Gate => Stage::Gate,
@@ -408,6 +426,9 @@ pub struct Plan {
     pub reason: PlanReason,
     /// How.
     pub strategy: Strategy,
+    /// Why so, for a person.
+    #[serde(default)]
+    pub strategy_reason: String,
     /// The digest that serves afterwards.
     pub digest: Digest,
     /// The tag that points to it, unless it is wanted for itself.

@@ -36,8 +36,8 @@ pub use registry::{Cached, CachedTags, Credentials, ManifestDetails, Quota, Refe
 pub use status::{AppState, AppStatus, CheckResult, Deployed, RegistryStatus};
 pub use store::{Attempts, Deployment, DeploymentResult, Pin, Quarantine, Seen, SeenSource, StepRecord};
 pub use traffic::{
-    AppCounters, AppEntry, AppSwitch, CONTROL_VERSION, Histogram, InFlight, LATENCY_BUCKETS_MS, ProbeOutcome, RouteSet,
-    SwitchAck, Table, Target, TargetCounters, TrafficStats,
+    AppCounters, AppEntry, AppHold, AppSwitch, CONTROL_VERSION, Histogram, HoldLimits, InFlight, LATENCY_BUCKETS_MS,
+    NOWHERE, Parking, ProbeOutcome, RouteSet, SwitchAck, Table, Target, TargetCounters, TrafficStats,
 };
 
 /// Wall-clock time, always UTC; pure code gets it as an argument.

@@ -11,6 +11,7 @@ mod compose;
 mod faults;
 mod fidelity;
 mod gates;
+mod hold;
 mod kills;
 mod layers;
 mod login;

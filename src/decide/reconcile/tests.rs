@@ -146,7 +146,11 @@ impl World {
                         self.containers.remove(&id.0);
                     }
                 }
-                Step::Park { .. } | Step::Take { .. } | Step::Follow { .. } | Step::Restore { .. } => {
+                Step::Park { .. }
+                | Step::Take { .. }
+                | Step::Follow { .. }
+                | Step::Restore { .. }
+                | Step::Hold { .. } => {
                     panic!("behind the proxy: {step:?}")
                 }
                 Step::Pull | Step::Compare | Step::Gate | Step::Bake { .. } | Step::Drain { .. } => {}

@@ -180,7 +180,10 @@ impl Swap<'_> {
             match gate.sample(Utc::now(), &container, probed) {
                 Verdict::Wait => self.pause(timing.probe_interval).await?,
                 Verdict::Passed(note) => {
-                    if let (Some(parked), Some(good)) = (self.parked.take(), gate.good_since()) {
+                    // Behind the proxy it serves from the switch on.
+                    if self.plan.strategy.is_by_name()
+                        && let (Some(parked), Some(good)) = (self.parked.take(), gate.good_since())
+                    {
                         self.gap = (good - parked).to_std().unwrap_or_default();
                     }
                     return Ok(note);
@@ -190,7 +193,7 @@ impl Swap<'_> {
         }
     }
 
-    async fn probe(&self, target: &Target) -> Result<ProbeOutcome, String> {
+    pub(super) async fn probe(&self, target: &Target) -> Result<ProbeOutcome, String> {
         let app = self.executor.app;
         let probed = self.executor.ports.traffic.probe(target.addr, &app.probe, app.timing.probe_timeout).await;
         probed.map_err(|error| chain(&error))

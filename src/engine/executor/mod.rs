@@ -7,6 +7,7 @@
 mod adopted;
 mod candidate;
 mod dependents;
+mod in_turns;
 mod service;
 mod undoing;
 
@@ -19,8 +20,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{
-    App, Container, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, Plan, SeenSource, Stage, Step,
-    Time,
+    App, AppHold, Container, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, Origin, Plan,
+    SeenSource, Stage, Step, Time,
 };
 use crate::ports::{EngineError, EngineErrorKind};
 
@@ -74,6 +75,8 @@ struct Swap<'a> {
     policy: Option<String>,
     /// How long nothing served.
     gap: Duration,
+    /// What has the app's requests wait at the proxy, while they do.
+    held: Option<AppHold>,
 }
 
 impl Executor<'_> {
@@ -90,14 +93,15 @@ impl Executor<'_> {
             });
         }
         let candidate = plan.candidate.clone();
-        let mut swap = Swap { executor: self, plan, candidate, parked: None, policy: None, gap: Duration::ZERO };
+        let mut swap =
+            Swap { executor: self, plan, candidate, parked: None, policy: None, gap: Duration::ZERO, held: None };
         for step in &plan.steps {
             let stage = step.stage();
             journal.begin(stage);
             (self.on_stage)(Some(stage));
             self.publish(EventKind::StageStarted { swap: plan.swap.clone(), stage });
             let timer = Instant::now();
-            let stepped = swap.step(step).await;
+            let stepped = self.while_held(swap.held.clone(), swap.step(step)).await;
             let millis = millis(timer.elapsed());
             match stepped {
                 Ok(note) => {
@@ -107,7 +111,8 @@ impl Executor<'_> {
                 Err(Halt::Interrupted) => return Ended::Interrupted,
                 Err(Halt::Failed(reason, message)) => {
                     journal.end(millis, &message);
-                    journal.close(swap.fail(stage, reason, message).await);
+                    let held = swap.held.clone();
+                    journal.close(self.while_held(held, swap.fail(stage, reason, message)).await);
                     (self.on_stage)(None);
                     return Ended::Failed;
                 }
@@ -144,6 +149,8 @@ impl Swap<'_> {
             Step::Pull => self.pull().await,
             Step::Create => self.create().await,
             Step::Compare => self.compare().await,
+            Step::Hold { expect } => self.hold(*expect).await,
+            Step::Park { container } if self.executor.app.origin == Origin::Declared => self.make_room(container).await,
             Step::Park { container } => self.park(container).await,
             Step::Start => self.start().await,
             Step::Gate => self.gate().await,
@@ -155,6 +162,9 @@ impl Swap<'_> {
             Step::Drain { containers } => self.drain(containers).await,
             Step::Stop { containers } => self.stop(containers).await,
             Step::Retire { containers } => self.retire(containers).await,
+            Step::Restore { container, .. } if self.executor.app.origin == Origin::Declared => {
+                self.serve_again(container).await
+            }
             Step::Restore { container, restart } => self.restore(container, restart.as_deref()).await,
         }
     }
@@ -172,11 +182,13 @@ impl Swap<'_> {
         self.executor.ports.engine.inspect(id).await.map(|(container, _)| container).map_err(Halt::from)
     }
 
-    /// Waits a moment, unless the agent ends.
+    /// Waits a moment, unless the agent ends. With requests waiting and the old version away it does not: what is left
+    /// to do is short, and nobody may come to do it for long.
     async fn pause(&self, duration: Duration) -> Result<(), Halt> {
+        let away = self.held.is_some() && self.parked.is_some();
         tokio::select! {
             () = tokio::time::sleep(duration) => Ok(()),
-            () = self.executor.shutdown.cancelled() => Err(Halt::Interrupted),
+            () = self.executor.shutdown.cancelled(), if !away => Err(Halt::Interrupted),
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) fn stage(strategy: Strategy, policy: &str, seed: u64) -> (Sim, App) {
     if policy == "no" {
         app.container.restart = RestartPolicy::No;
     }
-    if strategy != Strategy::Proxy {
+    if strategy.is_by_name() {
         meanwhile(&sim, |world| {
             let first = world.tag.clone();
             world.pull(&first);
@@ -57,6 +57,10 @@ pub(super) fn longest(strategy: Strategy, nature: Nature) -> TimeDelta {
         // Stop, start, and until the old one is back the gate's patience; twice when the memory was lost in between.
         (Strategy::Recreate, Nature::Deaf) => TimeDelta::seconds(40),
         (Strategy::Recreate, _) => TimeDelta::seconds(3),
+        // Requests wait from the hold to the switch: drain, stop, start and the gate; and after a failure until the old
+        // version has proved itself again. A crash makes the next run begin its gate anew.
+        (Strategy::Hold, Nature::Deaf) => TimeDelta::seconds(75),
+        (Strategy::Hold, _) => TimeDelta::seconds(20),
         // It dies after it was let in, which is noticed within a look and takes a switch back.
         (Strategy::Proxy, Nature::Ends(8000)) => TimeDelta::seconds(2),
         _ => TimeDelta::milliseconds(1),
@@ -145,6 +149,18 @@ fn behind_the_proxy_no_crash_loses_a_service_that_is_not_restarted() {
     let natures = [Nature::Good, Nature::Deaf, LATE[0]];
     let tried = everywhere(Strategy::Proxy, "no", &natures, &[Harm::None, Harm::Gone]);
     assert!(tried > 200, "{tried}");
+}
+
+#[test]
+fn in_turns_no_crash_loses_the_service_or_runs_two_at_once() {
+    let tried = everywhere(Strategy::Hold, "unless-stopped", &NATURES, &HARMS);
+    assert!(tried > 500, "{tried}");
+}
+
+#[test]
+fn in_turns_no_crash_loses_a_service_that_is_not_restarted() {
+    let tried = everywhere(Strategy::Hold, "no", &NATURES, &[Harm::None, Harm::Gone]);
+    assert!(tried > 300, "{tried}");
 }
 
 #[test]

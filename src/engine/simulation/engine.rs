@@ -286,6 +286,7 @@ impl Engine for Sim {
     async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
         self.act(format!("engine.start {}", self.name_of(id)), 30, unreachable, |world| {
             world.may_start(id);
+            world.may_have_an_address(id);
             world.find(id).ok_or_else(|| gone(id))?;
             world.start(id).map_err(|why| error(EngineErrorKind::Refused, why))
         })
