@@ -279,6 +279,12 @@ impl Traffic for World {
     async fn switch(&self, _: &[AppSwitch]) -> Result<SwitchAck, TrafficError> {
         no_proxy()
     }
+    async fn hold(&self, _: &crate::model::AppHold) -> Result<(), TrafficError> {
+        no_proxy()
+    }
+    async fn release(&self, _: &AppName, _: u64) -> Result<(), TrafficError> {
+        no_proxy()
+    }
     async fn readdress(&self, _: &AppName, _: &ContainerId, _: std::net::SocketAddr) -> Result<(), TrafficError> {
         no_proxy()
     }
