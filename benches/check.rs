@@ -38,9 +38,16 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["serve", latency] => runtime.block_on(serve(Duration::from_millis(latency.parse().unwrap()))),
-        ["check", addr, parallel, last] => {
-            runtime.block_on(check(addr.parse().unwrap(), parallel.parse().unwrap(), last == "again"));
+        ["serve", latency] => runtime.block_on(serve(Duration::from_millis(latency.parse().unwrap()), None)),
+        ["serve", latency, dir] => {
+            runtime.block_on(serve(Duration::from_millis(latency.parse().unwrap()), Some(dir.as_ref())));
+        }
+        ["check", name, parallel, last] => {
+            runtime.block_on(check(name, parallel.parse().unwrap(), last == "again", None))
+        }
+        ["check", name, parallel, last, dir] => {
+            let ca = std::path::Path::new(dir).join("ca.pem");
+            runtime.block_on(check(name, parallel.parse().unwrap(), last == "again", Some(ca)));
         }
         // What `cargo bench` passes; `cargo test --benches` does not, and a timed test is none.
         _ if args.iter().any(|arg| arg == "--bench") => runtime.block_on(compare()),
@@ -52,8 +59,8 @@ fn path(n: usize) -> String {
     format!("bench/app-{n}")
 }
 
-/// A registry that knows every tag.
-async fn serve(latency: Duration) {
+/// A registry that knows every tag; with TLS and HTTP/2 if there is a directory for its certificate.
+async fn serve(latency: Duration, tls: Option<&std::path::Path>) {
     let answer = move |uri: Uri, headers: HeaderMap| async move {
         if !latency.is_zero() {
             sleep(latency).await;
@@ -69,18 +76,58 @@ async fn serve(latency: Duration) {
             .body(axum::body::Body::empty())
             .unwrap()
     };
+    let acceptor = tls.map(acceptor);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", listener.local_addr().unwrap());
     std::io::stdout().flush().unwrap();
-    axum::serve(listener, axum::Router::new().fallback(answer)).await.unwrap();
+    let router = axum::Router::new().fallback(answer);
+    match tls {
+        None => axum::serve(listener, router).await.unwrap(),
+        Some(_) => axum::serve(Tls { tcp: listener, acceptor: acceptor.unwrap() }, router).await.unwrap(),
+    }
+}
+
+/// Writes the certificate to `ca.pem`.
+fn acceptor(dir: &std::path::Path) -> tokio_rustls::TlsAcceptor {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(dir.join("ca.pem"), made.cert.pem()).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut tls = tls.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Arc::new(tls).into()
+}
+
+struct Tls {
+    tcp: tokio::net::TcpListener,
+    acceptor: tokio_rustls::TlsAcceptor,
+}
+
+impl axum::serve::Listener for Tls {
+    type Io = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, addr) = self.tcp.accept().await.unwrap();
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, addr);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.tcp.local_addr()
+    }
 }
 
 /// One check, or one that remembers an earlier one.
-async fn check(addr: SocketAddr, parallel: usize, again: bool) {
+async fn check(addr: &str, parallel: usize, again: bool, ca_file: Option<std::path::PathBuf>) {
     let dir = tempfile::tempdir().unwrap();
-    let settings = RegistryConfig { max_concurrent: Some(parallel), ..RegistryConfig::default() };
+    let settings = RegistryConfig { max_concurrent: Some(parallel), ca_file, ..RegistryConfig::default() };
     let registries = [(addr.to_string(), settings)].into();
-    let config = Config { registries, docker_config: Some("/nowhere".into()) };
+    let config = Config { registries, docker_config: Some("/nowhere".into()), ..Config::default() };
     let store = Arc::new(SledStore::open(dir.path()).unwrap());
     let client = Client::new(config, Metrics::new(), store);
     let tag: Tag = "latest".parse().unwrap();
@@ -103,29 +150,50 @@ async fn check(addr: SocketAddr, parallel: usize, again: bool) {
 async fn compare() {
     println!("{TAGS} tags, {ROUNDS} rounds each in turn, medians of wall time, means of CPU time, worst peak");
     for latency in [0, 30] {
-        let mut server = this(&["serve", &latency.to_string()]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
-        let addr: SocketAddr = line.trim().parse().unwrap();
-        let urls = urls(addr);
-        let (mut curls, mut firsts, mut agains, mut polite) = (vec![], vec![], vec![], vec![]);
+        let dir = tempfile::tempdir().unwrap();
+        let tls = dir.path().to_str().unwrap();
+        let (mut plain, addr) = server(&["serve", &latency.to_string()]).await;
+        let (mut secure, secure_addr) = server(&["serve", &latency.to_string(), tls]).await;
+        let (urls, secure_name) = (urls(&format!("http://{addr}")), format!("localhost:{}", secure_addr.port()));
+        let secure_urls = self::urls(&format!("https://{secure_name}"));
+        let ca = dir.path().join("ca.pem");
+        let addr = addr.to_string();
+        type Make<'a> = Box<dyn Fn() -> Command + 'a>;
+        let rows: [(&str, usize, Make<'_>); 8] = [
+            ("curl, 16 at once", PARALLEL, Box::new(|| curl(urls.path(), None))),
+            ("tagboat, 16 at once, first check", PARALLEL, Box::new(|| this(&["check", &addr, "16", "first"]))),
+            ("tagboat, 16 at once, unchanged", PARALLEL, Box::new(|| this(&["check", &addr, "16", "again"]))),
+            ("tagboat, 4 at once, unchanged", 4, Box::new(|| this(&["check", &addr, "4", "again"]))),
+            ("tagboat, 256 at once, unchanged", 256, Box::new(|| this(&["check", &addr, "256", "again"]))),
+            ("curl, HTTP/2, 16 at once", PARALLEL, Box::new(|| curl(secure_urls.path(), Some(&ca)))),
+            ("tagboat, HTTP/2, 16 at once", PARALLEL, Box::new(|| this(&["check", &secure_name, "16", "again", tls]))),
+            ("tagboat, HTTP/2, 256 at once", 256, Box::new(|| this(&["check", &secure_name, "256", "again", tls]))),
+        ];
+        let mut runs = vec![Vec::new(); rows.len()];
         for _ in 0..ROUNDS {
-            curls.push(measure(curl(urls.path())).await);
-            firsts.push(measure(this(&["check", line.trim(), &PARALLEL.to_string(), "first"])).await);
-            agains.push(measure(this(&["check", line.trim(), &PARALLEL.to_string(), "again"])).await);
-            polite.push(measure(this(&["check", line.trim(), "4", "again"])).await);
+            for ((_, _, command), runs) in rows.iter().zip(&mut runs) {
+                runs.push(measure(command()).await);
+            }
         }
-        server.kill().await.unwrap();
+        plain.kill().await.unwrap();
+        secure.kill().await.unwrap();
         println!("\nlatency {latency} ms");
-        let (floor, _) = row("curl, 16 at once", &curls, None, latency, PARALLEL);
-        for (label, runs, parallel) in [
-            ("tagboat, 16 at once, first check", &firsts, PARALLEL),
-            ("tagboat, 16 at once, unchanged", &agains, PARALLEL),
-            ("tagboat, 4 at once, unchanged", &polite, 4),
-        ] {
-            row(label, runs, Some(floor), latency, parallel);
+        let mut floor = None;
+        for ((label, parallel, _), runs) in rows.iter().zip(&runs) {
+            let is_floor = label.starts_with("curl");
+            let (cost, _) = row(label, runs, floor.filter(|_| !is_floor), latency, *parallel);
+            if is_floor {
+                floor = Some(cost);
+            }
         }
     }
+}
+
+async fn server(args: &[&str]) -> (Child, SocketAddr) {
+    let mut server = this(args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
+    (server, line.trim().parse().unwrap())
 }
 
 /// Prints a line. `runs` are the costs of the process and, of ours, the time of the check alone.
@@ -181,16 +249,19 @@ fn this(args: &[&str]) -> Command {
     command
 }
 
-fn urls(addr: SocketAddr) -> tempfile::NamedTempFile {
+fn urls(base: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     for n in 0..TAGS {
-        writeln!(file, "url = \"http://{addr}/v2/{}/manifests/latest\"", path(n)).unwrap();
+        writeln!(file, "url = \"{base}/v2/{}/manifests/latest\"", path(n)).unwrap();
     }
     file
 }
 
-fn curl(urls: &std::path::Path) -> Command {
+fn curl(urls: &std::path::Path, ca: Option<&std::path::Path>) -> Command {
     let mut command = Command::new("curl");
+    if let Some(ca) = ca {
+        command.arg("--http2").arg("--cacert").arg(ca);
+    }
     command.args(["--silent", "--fail", "--head", "--noproxy", "*", "--parallel", "--parallel-max"]);
     command.arg(PARALLEL.to_string()).arg("--header").arg(
         "Accept: application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \

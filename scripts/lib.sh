@@ -82,7 +82,6 @@ wait_until() {
     done
 }
 
-# A Docker daemon: the one that answers, or a private one below $work.
 # The newest dockerd and runc, built from source once and kept: no Debian package is as new.
 newest_engine() {
     local dir=${XDG_CACHE_HOME:-$HOME/.cache}/tagboat/engine
@@ -99,6 +98,7 @@ newest_engine() {
     export TAGBOAT_TEST_ENGINE=$dir
 }
 
+# A Docker daemon: the one that answers, or a private one below $work.
 engine() {
     if [[ -z ${DOCKER_HOST:-} ]] && docker version >/dev/null 2>&1; then
         say "using the Docker daemon that runs here"

@@ -101,6 +101,8 @@ metrics! {
     registry_quota_remaining: IntGaugeVec ["registry"],
     /// Requests that the registry's rate limit allows in its window, when it announces one.
     registry_quota_limit: IntGaugeVec ["registry"],
+    /// Seconds that lie at least between two looks at a tag so that the registry's rate limit lasts; 0 when looks are free.
+    registry_check_spacing_seconds: IntGaugeVec ["registry"],
     /// Unix time until which the registry is not asked because of its errors; 0 when it is.
     registry_backoff_until_timestamp_seconds: IntGaugeVec ["registry"],
     /// Image pulls by result: success, failure, present (the host had the image).
@@ -133,7 +135,8 @@ metrics! {
     hooks_total: IntCounterVec ["app", "hook", "result"],
     /// Versions that failed while they were watched after their deployment, and were rolled back.
     watch_rollbacks_total: IntCounterVec ["app"],
-    /// Seconds for which an app did not serve because of a swap; always 0 for the proxy strategy.
+    /// Seconds for which an app did not serve because of a swap; always 0 for the proxy strategy. With hold, requests waited
+    /// for so long and did not fail.
     swap_downtime_seconds: HistogramVec ["app", "strategy"],
     /// Digests that failed and are not tried again by themselves.
     quarantined_digests: IntGaugeVec ["app"],

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::model::{
-    AppName, AppSwitch, Attempts, Cached, CachedTags, Container, ContainerId, Credentials, Deployment, Digest,
+    AppHold, AppName, AppSwitch, Attempts, Cached, CachedTags, Container, ContainerId, Credentials, Deployment, Digest,
     ExecOutcome, ImageDetails, ImageRef, InFlight, JobContainer, ManifestDetails, Pin, Platform, Probe, ProbeOutcome,
     PullProgress, Quarantine, Referrer, RegistryStatus, Repository, Resolved, RouteSet, ScanRule, ScanSubject,
     ScanVerdict, Seen, SignatureRule, SignatureVerdict, StoredImage, SwapId, SwitchAck, Table, Tag, TagList,
@@ -88,6 +88,12 @@ pub trait Registry: Send + Sync + 'static {
 
     /// What the engine needs for a pull of its own, if there are credentials for the registry.
     async fn pull_auth(&self, repository: &Repository) -> Result<Option<Credentials>, RegistryError>;
+
+    /// How far apart looks at a tag have to be, for what is left of the registry's rate limit to last until its window
+    /// ends; `None` when looks are free, or nothing is known of a limit.
+    fn spacing(&self, _repository: &Repository) -> Option<Duration> {
+        None
+    }
 
     /// Back-off and quota of every registry that was asked.
     fn status(&self) -> Vec<RegistryStatus>;
@@ -329,6 +335,13 @@ pub trait Traffic: Send + Sync + 'static {
     /// Moves the traffic of these apps in one generation of the table. When this returns, the table is on
     /// disk and every request that begins later goes to the new targets.
     async fn switch(&self, changes: &[AppSwitch]) -> Result<SwitchAck, TrafficError>;
+
+    /// Has the new requests of an app wait. When this returns, every request that begins later waits, and what is under
+    /// way is what `in_flight` counts. Setting it again prolongs it.
+    async fn hold(&self, hold: &AppHold) -> Result<(), TrafficError>;
+
+    /// Ends the hold that was set at this revision: what waits goes to what the table names. Fine when there is none.
+    async fn release(&self, app: &AppName, expect: u64) -> Result<(), TrafficError>;
 
     /// The same container listens at another address now.
     async fn readdress(

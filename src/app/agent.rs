@@ -1,5 +1,6 @@
 //! `tagboat agent`: engine, API, webhooks and metrics.
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::net::TcpListener;
 use std::path::Path;
@@ -72,6 +73,7 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
         owner: config.state_dir.display().to_string(),
         parallel_swaps: config.parallel_swaps,
         ties: Arc::default(),
+        pulls: Arc::default(),
     };
     let mut fleet = Fleet::start(ports, settings, config.apps.clone(), shutdown.clone());
     let doors = doors(&config, &fleet.handle(), &store, &metrics, &mut passed, &shutdown)?;
@@ -148,8 +150,14 @@ pub(super) fn registry_config(registry: &config::Registry) -> registry::Registry
         username: registry.username.clone(),
         password: registry.password.clone(),
         password_file: registry.password_file.clone(),
+        provider: registry.provider.clone(),
         ca_file: registry.ca_file.clone(),
+        client_cert_file: registry.client_cert_file.clone(),
+        client_key_file: registry.client_key_file.clone(),
+        insecure: registry.insecure,
         http: registry.http,
+        mirrors: registry.mirrors.clone(),
+        aliases: registry.aliases.clone(),
         max_concurrent: registry.max_concurrent,
     }
 }
@@ -169,7 +177,8 @@ fn doors(
     };
     let empty = |error: http::EmptySecret| Error::System { operation: "use api.token".into(), source: Box::new(error) };
     let guarded = Access::guarded(config.api.token.as_ref(), []).map_err(empty)?;
-    let hooks = config.hooks.as_ref().map(|hooks| webhooks(hooks, handle, store, metrics)).transpose()?;
+    let hooks =
+        config.hooks.as_ref().map(|hooks| webhooks(hooks, &config.registries, handle, store, metrics)).transpose()?;
     let board = hooks.as_ref().map(|(_, state, _)| state.board());
     let api =
         |access| http::api_router(ApiState::new(handle.clone(), access, shutdown.clone()).with_hooks(board.clone()));
@@ -186,14 +195,25 @@ fn doors(
     Ok(doors)
 }
 
+/// What registries are called by besides their own names.
+fn other_names(registries: &BTreeMap<String, config::Registry>) -> impl Iterator<Item = (String, String)> {
+    registries.iter().flat_map(|(name, one)| one.aliases.iter().map(move |alias| (alias.clone(), name.clone())))
+}
+
 /// The receivers' state and their worker.
 fn webhooks<'a>(
     hooks: &'a config::Hooks,
+    registries: &BTreeMap<String, config::Registry>,
     handle: &Handle,
     store: &Arc<dyn Store>,
     metrics: &Metrics,
 ) -> Result<(&'a ListenAddr, HooksState, HookWorker), Error> {
-    let (store, receivers) = (Arc::clone(store), hooks.receivers.clone());
+    let (store, mut receivers) = (Arc::clone(store), hooks.receivers.clone());
+    for receiver in &mut receivers {
+        // What the receiver itself says goes before.
+        let own = std::mem::take(&mut receiver.aliases);
+        receiver.aliases = other_names(registries).chain(own).collect();
+    }
     let built = webhooks::build(receivers, handle.hinter(), store, Arc::new(HttpsFetch::default()), metrics.clone());
     let (state, worker) = built
         .map_err(|(id, error)| Error::System { operation: format!("use receiver {id}"), source: Box::new(error) })?;

@@ -6,6 +6,7 @@
 mod agent;
 mod doctor;
 mod logging;
+mod login;
 mod proxy;
 mod run;
 mod upgrade;
@@ -18,6 +19,7 @@ use tokio::net::unix::pipe::Receiver;
 
 pub use agent::{Ended, agent};
 pub use doctor::{Finding, doctor};
+pub use login::{LoginError, login, logout};
 pub use proxy::{ProxyArgs, proxy};
 pub use run::run;
 pub use upgrade::{UpgradeError, Upgraded, upgrade};

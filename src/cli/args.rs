@@ -73,6 +73,10 @@ pub(super) enum Command {
     /// Check the configuration, or show its defaults and its schema
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Log in to a registry, for docker and tagboat alike: asks it first, then keeps the password where docker does
+    Login(LoginFlags),
+    /// Forget the password for a registry
+    Logout(LogoutFlags),
     /// Print the table of all metrics
     Metrics,
     /// Print a script that makes a shell complete tagboat's commands
@@ -162,6 +166,29 @@ pub(super) struct ProxyFlags {
     /// Take the listeners from this configuration, when none are inherited
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LoginFlags {
+    /// `ghcr.io`, `docker.io`, `registry.example.com:5000`; `ghcr.io/acme` for what is below that alone
+    pub(super) registry: String,
+    /// The user; asked for when it is not given
+    #[arg(long, short)]
+    pub(super) username: Option<String>,
+    /// Take the password or token from the standard input; it is never an argument, which others could read
+    #[arg(long)]
+    pub(super) password_stdin: bool,
+    /// It is an access token: no user is asked for where the registry takes any
+    #[arg(long)]
+    pub(super) token: bool,
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogoutFlags {
+    /// As at `login`
+    pub(super) registry: String,
 }
 
 #[derive(Debug, Args)]

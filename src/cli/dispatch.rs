@@ -9,7 +9,7 @@ use super::args::{Cli, Command, Question};
 use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::out::Out;
-use super::{actions, check, deploy, files, history, hook, plan, process, status, tags};
+use super::{actions, check, deploy, files, history, hook, login, plan, process, status, tags};
 
 /// The program.
 pub fn main() -> ExitCode {
@@ -60,6 +60,8 @@ fn run(cli: Cli, out: &mut Out) -> Result<Exit, Failure> {
             runtime.block_on(super::upgrade::upgrade(&flags, out, cli.json))
         }
         Command::Config(command) => files::config(out, &command, cli.json),
+        Command::Login(flags) => login::login(out, &flags, cli.json),
+        Command::Logout(flags) => login::logout(out, &flags, cli.json),
         Command::Metrics => files::metrics(out),
         Command::Completions { shell } => files::completions(out, shell),
         Command::Ask(question) => {

@@ -15,10 +15,12 @@ mod files;
 mod follow;
 mod history;
 mod hook;
+mod login;
 mod out;
 mod plan;
 mod process;
 mod prune;
+mod secret;
 mod status;
 mod tags;
 #[cfg(test)]

@@ -40,11 +40,13 @@ pub(super) fn summary(plan: &Plan) -> String {
         Some(previous) => format!("in place of {}", previous.short()),
         None => "as the first".to_owned(),
     };
+    let why = Some(plan.strategy_reason.as_str()).filter(|why| !why.is_empty());
     format!(
-        "{} {before}, generation {}, strategy {}, because: {}",
+        "{} {before}, generation {}, strategy {}{}, because: {}",
         plan.digest.short(),
         plan.generation,
         plan.strategy.label(),
+        why.map(|why| format!(" ({why})")).unwrap_or_default(),
         plain(plan.reason.label())
     )
 }
@@ -59,6 +61,7 @@ fn describe(step: &Step) -> String {
         Step::Pull => "fetch the image by its digest, unless the host has it".to_owned(),
         Step::Create => "create the candidate beside what serves".to_owned(),
         Step::Compare => "compare the candidate with what was intended".to_owned(),
+        Step::Hold { .. } => "have new requests wait at the proxy".to_owned(),
         Step::Park { container } => format!("stop {} to make room; it is kept", container.short()),
         Step::Start => "start the candidate".to_owned(),
         Step::Gate => "wait until the candidate has proved that it can serve".to_owned(),

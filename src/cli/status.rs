@@ -21,9 +21,20 @@ pub(super) async fn status(client: &Client, out: &mut Out, app: Option<&str>, js
     if json {
         out.json(&view)?;
     } else {
-        print(out, &[view], chrono::Utc::now())?;
+        print(out, std::slice::from_ref(&view), chrono::Utc::now())?;
+        strategy(out, &view.status)?;
     }
     Ok(Exit::Done)
+}
+
+/// How one app is swapped, and why so.
+pub(super) fn strategy(out: &mut Out, app: &AppStatus) -> std::io::Result<()> {
+    if app.strategy.is_empty() {
+        return Ok(());
+    }
+    let why = Some(app.strategy_reason.as_str()).filter(|why| !why.is_empty());
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    out.line(Tone::Plain, &safe(&format!("strategy {}{why}", app.strategy)))
 }
 
 pub(super) fn print(out: &mut Out, apps: &[AppView], now: Time) -> std::io::Result<()> {

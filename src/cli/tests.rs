@@ -128,6 +128,7 @@ fn a_plan_says_what_and_why() {
         swap: SwapId("s9".into()),
         reason: PlanReason::TagMoved,
         strategy: Strategy::Proxy,
+        strategy_reason: String::new(),
         digest: digest('c'),
         generation: Generation(8),
         serving: Some(ContainerId("f".repeat(64))),

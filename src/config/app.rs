@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use crate::decide::schedule::parse_cron;
+use crate::decide::strategy::{Said, behind_proxy};
 use crate::model::{
-    App, AppName, ContainerSpec, Env, HealthcheckSpec, ImageRef, ListenAddr, LogSpec, Origin, Probe, Route, Schedule,
-    Strategy, SwapTiming, Ulimit,
+    App, AppName, ContainerSpec, Env, HealthcheckSpec, ImageRef, ListenAddr, LogSpec, Origin, Probe, RedeployOn, Route,
+    Schedule, Strategy, SwapTiming, Ulimit,
 };
 
 use super::errors::Report;
-use super::file::{AppFile, DefaultsFile, HealthcheckFile, RouteFile, Scalar, SwapFile, Words};
+use super::file::{
+    AppFile, DefaultsFile, HealthcheckFile, OverlapFile, RouteFile, Scalar, StrategyFile, SwapFile, Words,
+};
 use super::follow::{advise, follow};
 use super::jobs::{hooks, jobs, watch};
 use super::policy::gates;
@@ -46,19 +49,29 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         }
         None => Probe::Tcp,
     };
+    let redeploy_on = match file.redeploy_on.as_deref() {
+        None | Some("platform") => RedeployOn::Platform,
+        Some("index") => RedeployOn::Index,
+        Some(_) => {
+            report.add(&at("redeploy_on"), "must be one of platform, index");
+            RedeployOn::Platform
+        }
+    };
     let zone = file.timezone.as_deref().or(defaults.timezone.as_deref());
+    let strategy = strategy(&file, &at("strategy"), report);
     let gates = gates(file.policy.as_ref(), defaults.policy.as_ref(), zone, &at("policy"), report);
     let jobs = jobs(&file, defaults, &at("jobs"), report);
     let hooks = hooks(&file, defaults, &at("hooks"), report);
     let watch = watch(&file, defaults, &path, report);
     let container = container(file, defaults, &path, report);
+    let (strategy, strategy_reason) = strategy?;
     Some(App {
         name: app_name?,
         image: image?.repository,
         follow: follow?,
         origin: Origin::Declared,
-        strategy: Strategy::Proxy,
-        strategy_reason: "requests reach it through the proxy".to_owned(),
+        strategy,
+        strategy_reason,
         schedule: schedule?,
         routes,
         port: Some(port),
@@ -67,11 +80,21 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         timing: timing?,
         keep: keep as usize,
         production,
+        redeploy_on,
         jobs: jobs?,
         hooks: hooks?,
         watch: watch?,
         gates: gates?,
     })
+}
+
+fn strategy(file: &AppFile, path: &str, report: &mut Report) -> Option<(Strategy, String)> {
+    let said = match file.strategy {
+        None | Some(StrategyFile::Auto) => Said::Auto,
+        Some(StrategyFile::Proxy) => Said::Proxy,
+        Some(StrategyFile::Hold) => Said::Hold,
+    };
+    report.take(path, behind_proxy(said, file.overlap == Some(OverlapFile::Never)))
 }
 
 fn schedule(file: &AppFile, defaults: &DefaultsFile, path: &str, report: &mut Report) -> Option<Schedule> {
@@ -130,7 +153,12 @@ fn timing(own: Option<&SwapFile>, defaults: Option<&SwapFile>, path: &str, repor
     let drain = time("drain", |s| s.drain.as_ref(), true);
     let drain_streams = time("drain_streams", |s| s.drain_streams.as_ref(), true);
     let pull_deadline = time("pull_deadline", |s| s.pull_deadline.as_ref(), false);
+    let hold_wait = time("hold_wait", |s| s.hold_wait.as_ref(), false);
+    let hold_drain = time("hold_drain", |s| s.hold_drain.as_ref(), true);
     let successes = |s: &SwapFile| s.probe_successes;
+    let hold_requests = |s: &SwapFile| s.hold_requests;
+    let bytes = own.and_then(|s| s.hold_bytes.as_ref()).or(defaults.and_then(|s| s.hold_bytes.as_ref()));
+    let hold_bytes = report.take(&format!("{path}.hold_bytes"), size(bytes.map(|b| b.0.as_str()).unwrap_or_default()));
     let timing = SwapTiming {
         probe_interval: probe_interval?,
         probe_timeout: probe_timeout?,
@@ -141,6 +169,10 @@ fn timing(own: Option<&SwapFile>, defaults: Option<&SwapFile>, path: &str, repor
         drain: drain?,
         drain_streams: drain_streams?,
         pull_deadline: pull_deadline?,
+        hold_wait: hold_wait?,
+        hold_drain: hold_drain?,
+        hold_requests: own.and_then(hold_requests).or(defaults.and_then(hold_requests)).unwrap_or(1),
+        hold_bytes: hold_bytes?,
     };
     if timing.min_healthy >= timing.healthy_deadline {
         report.add(path, "`healthy_deadline` must be longer than `min_healthy`, or no version ever passes");

@@ -9,8 +9,9 @@ use crate::model::{App, ListenAddr, Route};
 
 use super::app::app;
 use super::errors::Report;
-use super::file::{AdoptFile, DefaultsFile, File, RegistryFile};
+use super::file::{AdoptFile, DefaultsFile, File};
 use super::hooks::hooks;
+use super::registry::registry;
 use super::{Adopt, Api, Config, Docker, Log, Registry};
 
 /// Takes a file that fits the schema.
@@ -73,28 +74,6 @@ fn distinct_routes(apps: &[App], report: &mut Report) {
                 report.add(&format!("apps.{}", app.name), message);
             }
         }
-    }
-}
-
-fn registry(name: &str, file: RegistryFile, report: &mut Report) -> Registry {
-    let path = format!("registries.{name}");
-    if name.contains('/') {
-        report.add(&path, "must be the registry's name alone, such as `ghcr.io`");
-    }
-    let has_password = file.password.as_ref().is_some_and(|p| !p.is_empty()) || file.password_file.is_some();
-    if file.username.is_none() && has_password {
-        report.add(&path, "`username` is missing");
-    }
-    if file.password.is_some() && file.password_file.is_some() {
-        report.add(&path, "a registry has `password` or `password_file`, not both");
-    }
-    Registry {
-        username: file.username.filter(|_| has_password),
-        password: file.password.filter(|p| !p.is_empty()).map(SecretString::from),
-        password_file: file.password_file.map(PathBuf::from),
-        ca_file: file.ca_file.map(PathBuf::from),
-        http: file.http.unwrap_or_default(),
-        max_concurrent: file.max_concurrent.map(|n| n as usize),
     }
 }
 

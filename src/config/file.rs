@@ -123,7 +123,7 @@ pub(super) struct LogFile {
     pub(super) level: Option<String>,
 }
 
-/// One registry.
+/// One registry, or the credentials for what is below `registry/organisation`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RegistryFile {
@@ -133,10 +133,46 @@ pub(super) struct RegistryFile {
     pub(super) password: Option<String>,
     /// A file that holds it, read anew at each use.
     pub(super) password_file: Option<String>,
+    /// Who knows the credentials: `ecr`, `ecr-public`, `google`, `azure`, `ghcr`, `digitalocean` or `exec`.
+    pub(super) provider: Option<String>,
+    /// `ghcr`, `digitalocean`: the access token.
+    pub(super) token: Option<String>,
+    /// `ghcr`, `digitalocean`: a file that holds it, read anew at each use.
+    pub(super) token_file: Option<String>,
+    /// `ecr`: the region, where the registry's name has none.
+    pub(super) region: Option<String>,
+    /// `ecr`, `ecr-public`: the profile in `~/.aws`, and nothing else.
+    pub(super) profile: Option<String>,
+    /// `google`: the JSON key of a service account.
+    pub(super) key_file: Option<String>,
+    /// `azure`: the directory of the service principal.
+    pub(super) tenant_id: Option<String>,
+    /// `azure`: the service principal, or the managed identity where there are several.
+    pub(super) client_id: Option<String>,
+    /// `azure`: the service principal's secret.
+    pub(super) client_secret: Option<String>,
+    /// `azure`: a file that holds it, read anew at each use.
+    pub(super) client_secret_file: Option<String>,
+    /// `exec`: a program that speaks the protocol of docker's credential helpers. A text is split as a shell would.
+    pub(super) command: Option<Words>,
+    /// `exec`: the program may take so long.
+    pub(super) timeout: Option<String>,
+    /// `ecr`, `ecr-public`, `google`, `azure`: the service's address, where it is not the usual one.
+    pub(super) endpoint: Option<String>,
     /// Certificates that are trusted besides the system's.
     pub(super) ca_file: Option<String>,
+    /// The certificate that tagboat shows.
+    pub(super) client_cert_file: Option<String>,
+    /// The key of `client_cert_file`, unless it is in the same file.
+    pub(super) client_key_file: Option<String>,
+    /// TLS with whoever answers: its certificate is not looked at. Not plain HTTP.
+    pub(super) insecure: Option<bool>,
     /// Plain HTTP. Registries on this host have it anyway.
     pub(super) http: Option<bool>,
+    /// Mirrors that are asked first, with `?ns=`: `mirror.example.com:5000`. Their settings are under their own names.
+    pub(super) mirrors: Vec<String>,
+    /// Other names that images and webhooks may call it by: `registry:5000`.
+    pub(super) aliases: Vec<String>,
     /// Requests under way at once.
     #[schemars(range(min = 1, max = 256))]
     pub(super) max_concurrent: Option<u32>,
@@ -153,6 +189,9 @@ pub(super) struct AppFile {
     pub(super) follow: Option<FollowFile>,
     /// People depend on it: what is risky in production is warned about.
     pub(super) production: Option<bool>,
+    /// `platform`: when the image for this host has changed; `index`: also when only what is beside it in the index has,
+    /// such as attestations.
+    pub(super) redeploy_on: Option<String>,
     /// Time between two looks at the registry.
     pub(super) every: Option<String>,
     /// Instead of `every`: a cron expression of 5, 6 or 7 fields.
@@ -216,6 +255,11 @@ pub(super) struct AppFile {
     pub(super) hostname: Option<String>,
     /// How the proxy probes it.
     pub(super) health: Option<HealthFile>,
+    /// How it is swapped: `auto` (the default), `proxy`, or `hold`, which has requests wait while one version makes room
+    /// for the next.
+    pub(super) strategy: Option<StrategyFile>,
+    /// `never`: two versions of it must not run at the same time, such as with SQLite.
+    pub(super) overlap: Option<OverlapFile>,
     /// The times of a swap.
     pub(super) swap: Option<SwapFile>,
     /// Earlier images that stay on the host for a rollback.
@@ -229,6 +273,23 @@ pub(super) struct AppFile {
     pub(super) watch: Option<String>,
     /// What must be true of a version before it is deployed; what is not said here is as in the defaults.
     pub(super) policy: Option<PolicyFile>,
+}
+
+/// How an app is swapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StrategyFile {
+    Auto,
+    Proxy,
+    Hold,
+}
+
+/// Whether two versions of an app may run at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OverlapFile {
+    Allowed,
+    Never,
 }
 
 /// Which of a listener's requests are an app's.
@@ -313,6 +374,15 @@ pub(super) struct SwapFile {
     pub(super) drain_streams: Option<String>,
     /// A pull may take so long.
     pub(super) pull_deadline: Option<String>,
+    /// Of an app that must never run twice: a request waits so long at most for the new version.
+    pub(super) hold_wait: Option<String>,
+    /// What is in flight on the old version may take so long while others wait.
+    pub(super) hold_drain: Option<String>,
+    /// So many requests wait at once at most.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) hold_requests: Option<u32>,
+    /// Their heads have so many bytes together at most: `64MB`.
+    pub(super) hold_bytes: Option<Scalar>,
 }
 
 /// A text, number or truth value, used as text.

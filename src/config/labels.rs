@@ -20,10 +20,10 @@ const PREFIX: &str = "tagboat.";
 const FILE_ONLY: [&str; 2] = ["image", "listen"];
 
 /// Keys that may be given by label, besides those of the file: read elsewhere or by other means.
-const OTHERS: [&str; 4] = ["enable", "scope", "strategy", "keep_config"];
+const OTHERS: [&str; 5] = ["enable", "scope", "strategy", "overlap", "keep_config"];
 
 /// Keys of the file that may be given by label.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "every",
     "cron",
     "timezone",
@@ -33,6 +33,7 @@ const KEYS: [&str; 13] = [
     "keep",
     "health",
     "swap",
+    "redeploy_on",
     "policy",
     "jobs",
     "hooks",
@@ -56,7 +57,8 @@ impl Adopt {
         if self.own.as_deref().is_some_and(|own| inspected["Id"].as_str() == Some(own)) {
             problems.push("it is tagboat itself, which does not swap itself".to_owned());
         }
-        let strategy = strategy(inspected, said("tagboat.strategy")).map_err(|problem| problems.push(problem));
+        let strategy = strategy(inspected, said("tagboat.strategy"), said("tagboat.overlap"))
+            .map_err(|problem| problems.push(problem));
         let app = self.app(inspected, name, &mut problems);
         match (app, strategy) {
             (Some(app), Ok((strategy, strategy_reason))) if problems.is_empty() => {
@@ -181,10 +183,28 @@ fn place(map: &mut Map<String, Value>, path: &str, value: Value) -> bool {
     }
 }
 
-fn strategy(inspected: &Value, said: Option<&str>) -> Result<(Strategy, String), String> {
+fn strategy(inspected: &Value, said: Option<&str>, overlap: Option<&str>) -> Result<(Strategy, String), String> {
     let removed = inspected.pointer("/HostConfig/AutoRemove") == Some(&json!(true));
+    let never = match overlap {
+        None | Some("allowed") => false,
+        Some("never") => true,
+        Some(other) => return Err(format!("label tagboat.overlap: {other:?} must be `never` or `allowed`")),
+    };
     let chosen = match said {
+        None | Some("auto") if never => (
+            Strategy::Recreate,
+            "it must never run twice (`overlap: never`), and no proxy has its requests wait".to_owned(),
+        ),
         None | Some("auto") => choose(inspected),
+        Some("hold") => {
+            let message = "`hold` is for what tagboat's proxy serves: declare the app, or use `recreate`";
+            return Err(format!("label tagboat.strategy: {message}"));
+        }
+        Some("overlap") if never => {
+            return Err(
+                "label tagboat.strategy: `overlap` contradicts the label tagboat.overlap, which says never".to_owned()
+            );
+        }
         Some("recreate") => (Strategy::Recreate, "its label says so".to_owned()),
         Some("overlap") => match exclusive(inspected).filter(|why| !why.contains("writes to")) {
             Some(why) => return Err(format!("label tagboat.strategy: `overlap` is not possible, {why}")),
@@ -244,6 +264,14 @@ mod tests {
             ("not yes", json!({"tagboat.enable": "yes"}), json!({}), "label tagboat.enable: \"yes\" must be"),
             ("the container's own", json!({"tagboat.env.A": "1"}), json!({}), "label tagboat.env.A: not for labels"),
             ("nested typo", json!({"tagboat.swap.bke": "1s"}), json!({}), "label tagboat.swap.bke: "),
+            ("hold without a proxy", json!({"tagboat.strategy": "hold"}), json!({}), "tagboat's proxy serves"),
+            (
+                "a contradiction",
+                json!({"tagboat.strategy": "overlap", "tagboat.overlap": "never"}),
+                json!({}),
+                "which says never",
+            ),
+            ("no such overlap", json!({"tagboat.overlap": "sometimes"}), json!({}), "label tagboat.overlap"),
             ("no such strategy", json!({"tagboat.strategy": "magic"}), json!({}), "label tagboat.strategy: \"magic\""),
             (
                 "impossible strategy",

@@ -13,6 +13,7 @@ mod hooks;
 mod jobs;
 mod labels;
 mod policy;
+mod registry;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -126,10 +127,22 @@ pub struct Registry {
     pub password: Option<SecretString>,
     /// A file with the password.
     pub password_file: Option<PathBuf>,
+    /// Who else knows who we are.
+    pub provider: Option<crate::registry::Provider>,
     /// Certificates to trust.
     pub ca_file: Option<PathBuf>,
+    /// The certificate that we show.
+    pub client_cert_file: Option<PathBuf>,
+    /// Its key.
+    pub client_key_file: Option<PathBuf>,
+    /// TLS with whoever answers.
+    pub insecure: bool,
     /// Plain HTTP.
     pub http: bool,
+    /// Mirrors, asked first.
+    pub mirrors: Vec<String>,
+    /// Other names of it.
+    pub aliases: Vec<String>,
     /// Requests at once.
     pub max_concurrent: Option<usize>,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::http::webhooks::{Proof, Sender};
-use crate::model::{Follow, Schedule};
+use crate::model::{Follow, Schedule, Strategy};
 
 fn env(name: &str) -> Option<String> {
     (name == "TOKEN").then(|| "s3cret-value".to_owned())
@@ -301,6 +301,37 @@ apps:
 }
 
 #[test]
+fn what_must_never_run_twice_is_held_and_says_why() {
+    let app = |more: &str| format!("apps: {{shop: {{image: acme/shop, listen: ':80', {more}}}}}");
+    for (more, wanted, why) in [
+        ("every: 1m", Strategy::Proxy, "through the proxy"),
+        ("overlap: allowed", Strategy::Proxy, "through the proxy"),
+        ("overlap: never", Strategy::Hold, "overlap: never"),
+        ("strategy: hold", Strategy::Hold, "strategy: hold"),
+        ("strategy: auto, overlap: never", Strategy::Hold, "overlap: never"),
+        ("strategy: proxy", Strategy::Proxy, "strategy: proxy"),
+    ] {
+        let config = parse(&app(more)).unwrap();
+        assert_eq!(config.apps[0].strategy, wanted, "{more}");
+        assert!(config.apps[0].strategy_reason.contains(why), "{more}: {}", config.apps[0].strategy_reason);
+    }
+    let said = parse(&app("swap: {hold_wait: 7s, hold_bytes: 1MB}")).unwrap().apps[0].timing.clone();
+    let second = std::time::Duration::from_secs(1);
+    assert_eq!((said.hold_wait, said.hold_drain, said.hold_bytes), (second * 7, second * 5, 1 << 20));
+    assert_eq!(said.hold_requests, 10_000);
+    for (more, wanted) in [
+        ("strategy: proxy, overlap: never", "apps.shop.strategy: `proxy` runs two versions side by side"),
+        ("swap: {hold_wait: 0s}", "apps.shop.swap.hold_wait"),
+        ("swap: {hold_requests: 0}", "apps.shop.swap.hold_requests"),
+        ("swap: {hold_bytes: much}", "apps.shop.swap.hold_bytes"),
+        ("overlap: sometimes", "apps.shop.overlap"),
+    ] {
+        let told = errors(&app(more));
+        assert!(told.contains(wanted), "{more}: {told}");
+    }
+}
+
+#[test]
 fn secrets_are_taken_and_not_shown() {
     let text = "\
 apps: {shop: {image: x, listen: \":80\", env: {PASSWORD: \"${TOKEN}\"}}}
@@ -316,11 +347,83 @@ api: {token: \"${TOKEN}\"}
 }
 
 #[test]
+fn every_provider_is_read_and_what_is_wrong_with_one_is_told_with_a_way_out() {
+    use crate::registry::Provider;
+    let text = "\
+registries:
+  123456789012.dkr.ecr.eu-west-1.amazonaws.com: {provider: ecr, profile: ci}
+  public.ecr.aws: {provider: ecr-public}
+  europe-docker.pkg.dev: {provider: google, key_file: /run/secrets/google.json}
+  acme.azurecr.io: {provider: azure, tenant_id: t, client_id: c, client_secret: \"${TOKEN}\"}
+  ghcr.io: {provider: ghcr, token: \"${TOKEN}\"}
+  ghcr.io/acme: {username: acme, password_file: /run/secrets/acme}
+  registry.digitalocean.com: {provider: digitalocean, token_file: /run/secrets/do}
+  registry.example.com:5000: {provider: exec, command: \"helper --flag 'a b'\", timeout: 3s, ca_file: /ca.pem}
+";
+    let config = parse(text).unwrap();
+    assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
+    let provider = |name: &str| config.registries[name].provider.clone();
+    assert!(matches!(provider("public.ecr.aws"), Some(Provider::EcrPublic(_))));
+    assert!(matches!(provider("ghcr.io"), Some(Provider::Token { username: Some(_), .. })));
+    assert!(matches!(provider("registry.digitalocean.com"), Some(Provider::Token { username: None, .. })));
+    let Some(Provider::Exec(exec)) = provider("registry.example.com:5000") else { panic!("no program") };
+    assert_eq!(
+        (exec.arguments.as_slice(), exec.patience.unwrap().as_secs()),
+        (&["--flag".to_owned(), "a b".to_owned()][..], 3)
+    );
+    assert!(provider("ghcr.io/acme").is_none() && config.registries["ghcr.io/acme"].username.is_some());
+
+    let text = "\
+registries:
+  a.io: {provider: aws}
+  b.io: {provider: ecr, username: u, password: s3cret, key_file: /x}
+  c.io: {region: r, token: s3cret}
+  d.io: {provider: ghcr}
+  e.io: {provider: exec, timeout: soon}
+  f.io: {provider: exec, command: \"x 'y\"}
+  g.io: {provider: azure, client_secret: s3cret, client_secret_file: /x, endpoint: nowhere}
+  h.io/acme: {provider: ecr, http: true, max_concurrent: 2, mirrors: [\"m:1\"], client_cert_file: /c}
+  i.io/acme: {}
+  acme/shop: {username: u, password: s3cret}
+  j.io: {username: u}
+  k.io/: {provider: ecr}
+  l.io/Acme: {provider: ecr}
+";
+    let told = errors(text);
+    for wanted in [
+        ":2:10: registries.a.io.provider: must be one of ecr, ecr-public, google, azure, ghcr, digitalocean, exec",
+        "registries.b.io.key_file: `key_file` belongs to `provider: google`",
+        "registries.b.io.username: give `username` or `provider`, not both",
+        "registries.c.io.region: `region` belongs to `provider: ecr`",
+        "registries.c.io.token: `token` belongs to `provider: ghcr` or `provider: digitalocean`",
+        "registries.d.io: `token` or `token_file` is missing, or go without `provider` to use `tagboat login d.io`",
+        "registries.e.io: `command` is missing",
+        "registries.e.io.timeout: \"soon\" is no duration",
+        "registries.f.io.command: ",
+        "registries.g.io.client_secret: give `client_secret` or `client_secret_file`, not both",
+        "registries.g.io: `tenant_id` is missing",
+        "registries.g.io.endpoint: \"nowhere\" is no address",
+        "registries.h.io/acme.http: `http` is of the whole registry: move it to registries.\"h.io\"",
+        "registries.h.io/acme.max_concurrent",
+        "registries.h.io/acme.mirrors: `mirrors` is of the whole registry",
+        "registries.h.io/acme.client_cert_file",
+        "registries.i.io/acme: says nothing",
+        "registries.acme/shop: must be a registry's name",
+        "registries.j.io: `password` or `password_file` is missing",
+        "registries.k.io/: must be a registry's name",
+        "registries.l.io/Acme: must be a registry's name",
+    ] {
+        assert!(told.contains(wanted), "{wanted}\n---\n{told}");
+    }
+    assert!(!told.contains("s3cret"), "{told}");
+}
+
+#[test]
 fn the_defaults_and_the_example_are_valid_and_the_defaults_name_every_setting() {
     parse(DEFAULT).unwrap();
     let example = include_str!("../../config/example.yaml");
     let config = parse(example).unwrap();
-    assert_eq!(config.apps.len(), 6);
+    assert_eq!(config.apps.len(), 7);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert_eq!(config.hooks.unwrap().receivers.len(), 4);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::{
     App, Container, ContainerId, ContainerSpec, ContainerState, Digest, Follow, Gates, Generation, Hooks, Jobs, Origin,
-    Owned, Probe, Route, Schedule, Strategy, SwapId, SwapTiming, Time,
+    Owned, Probe, RedeployOn, Route, Schedule, Strategy, SwapId, SwapTiming, Time,
 };
 
 /// An app with nothing special about it.
@@ -31,9 +31,14 @@ pub fn app(name: &str) -> App {
             drain: Duration::from_secs(30),
             drain_streams: Duration::from_secs(300),
             pull_deadline: Duration::from_secs(600),
+            hold_wait: Duration::from_secs(20),
+            hold_drain: Duration::from_secs(5),
+            hold_requests: 10_000,
+            hold_bytes: 64 << 20,
         },
         keep: 3,
         production: false,
+        redeploy_on: RedeployOn::Platform,
         jobs: Jobs::default(),
         hooks: Hooks::default(),
         watch: Duration::from_secs(600),

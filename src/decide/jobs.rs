@@ -52,10 +52,11 @@ pub(super) fn framed(seen: &Observation<'_>, steps: Vec<Step>) -> Vec<Step> {
     frame(seen, JobKind::PostDeploy, steps)
 }
 
-/// Its container is made before the commit point: after that, a crash must not lose it.
+/// Its container is made before the commit point, and before anybody has to wait: after that, a crash must not lose it.
 fn frame(seen: &Observation<'_>, job: JobKind, mut steps: Vec<Step>) -> Vec<Step> {
     if seen.app.jobs.get(job).is_some() {
-        let commit = steps.iter().position(|step| matches!(step, Step::Switch { .. } | Step::Take { .. }));
+        let commit =
+            steps.iter().position(|step| matches!(step, Step::Hold { .. } | Step::Switch { .. } | Step::Take { .. }));
         steps.insert(commit.unwrap_or(steps.len()), Step::Prepare { job });
         steps.push(Step::Job { job });
     }
@@ -96,6 +97,7 @@ pub(super) fn owed(seen: &Observation<'_>) -> Option<Plan> {
         swap: owned.swap.clone(),
         reason: PlanReason::JobOwed,
         strategy: seen.app.strategy,
+        strategy_reason: seen.app.strategy_reason.clone(),
         digest: owned.digest.clone(),
         tag: None,
         generation: owned.generation,

@@ -19,6 +19,8 @@ pub struct Wanted {
     pub unknown: Option<String>,
     /// Why the registry answered and yet there is no tag that the app follows.
     pub unmatched: Option<String>,
+    /// Why what the tag points to can't run here yet; `digest` is then what serves.
+    pub not_ready: Option<String>,
     /// Set when a person pinned the digest: why, and what the tag points to if that is something else.
     pub pinned: Option<(String, Option<Digest>)>,
 }
@@ -82,7 +84,8 @@ impl<'a> Observation<'a> {
         if let Some((reason, Some(newer))) = &self.wanted.pinned {
             return Decision::Hold(Hold::Pinned { newer: newer.clone(), reason: reason.clone() });
         }
-        if self.wanted.unknown.is_some() || self.wanted.unmatched.is_some() {
+        let unsettled = [&self.wanted.unknown, &self.wanted.unmatched, &self.wanted.not_ready];
+        if unsettled.into_iter().any(Option::is_some) {
             return Decision::Hold(self.registry_unknown());
         }
         Decision::UpToDate
@@ -91,6 +94,9 @@ impl<'a> Observation<'a> {
     pub(super) fn registry_unknown(&self) -> Hold {
         if let Some(message) = &self.wanted.unmatched {
             return Hold::NothingMatches { message: message.clone() };
+        }
+        if let Some(message) = self.wanted.not_ready.as_ref().filter(|_| self.wanted.unknown.is_none()) {
+            return Hold::NotReady { message: message.clone() };
         }
         let message = self.wanted.unknown.clone().unwrap_or_else(|| "the registry was not asked yet".to_owned());
         Hold::RegistryUnknown { message }

@@ -1,6 +1,6 @@
 //! Does an image run on a host?
 
-use crate::model::Platform;
+use crate::model::{Digest, Platform};
 
 /// True when a host runs an image of that platform: same system and architecture, and a variant that the host's
 /// includes (a v7 host runs v6 and v5; the default variant of arm64 is v8).
@@ -12,6 +12,21 @@ pub fn runs_on(image: &Platform, host: &Platform) -> bool {
         (Some(needs), Some(has)) => needs <= has,
         _ => true,
     }
+}
+
+/// The manifest that a host takes of an image: of several that it can run, the one that asks the most of it, as Docker
+/// does. A manifest that does not say what it runs on is taken when it is the only one.
+pub fn pick<'a>(manifests: &'a [(Option<Platform>, Digest)], host: &Platform) -> Option<&'a Digest> {
+    if let [(None, only)] = manifests {
+        return Some(only);
+    }
+    let fits = |(platform, digest): &'a (Option<Platform>, Digest)| {
+        let platform = platform.as_ref().filter(|platform| runs_on(platform, host))?;
+        Some((level(platform).unwrap_or_default(), digest))
+    };
+    // The first of equals, as Docker takes it.
+    let best = manifests.iter().filter_map(fits).reduce(|best, next| if next.0 > best.0 { next } else { best });
+    best.map(|(_, digest)| digest)
 }
 
 /// `docker info` speaks the kernel's words, images speak Go's.
@@ -49,6 +64,27 @@ mod tests {
             ("windows/amd64", "linux/amd64", false),
         ] {
             assert_eq!(runs_on(&platform(image), &platform(host)), runs, "{image} on {host}");
+        }
+    }
+
+    #[test]
+    fn of_several_that_run_the_most_demanding_is_taken() {
+        let manifests = |texts: &[&str]| -> Vec<(Option<Platform>, Digest)> {
+            let one = |text: &&str| ((*text != "?").then(|| platform(text)), Digest::of(text.as_bytes()));
+            texts.iter().map(one).collect()
+        };
+        for (texts, host, picked) in [
+            (vec!["linux/arm/v5", "linux/arm/v7", "linux/arm/v6"], "linux/arm/v7", Some("linux/arm/v7")),
+            (vec!["linux/arm/v5", "linux/arm/v7", "linux/arm/v6"], "linux/arm/v6", Some("linux/arm/v6")),
+            (vec!["linux/arm64", "linux/amd64"], "linux/x86_64", Some("linux/amd64")),
+            (vec!["linux/arm64"], "linux/amd64", None),
+            (vec!["?"], "linux/amd64", Some("?")),
+            (vec!["?", "linux/arm64"], "linux/amd64", None),
+            (vec![], "linux/amd64", None),
+        ] {
+            let found = manifests(&texts);
+            let wanted = picked.map(|text| Digest::of(text.as_bytes()));
+            assert_eq!(pick(&found, &platform(host)), wanted.as_ref(), "{texts:?} on {host}");
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Observation → decision, for the `proxy` strategy.
+//! Observation → decision, behind the proxy: strategies `proxy` and `hold`.
 //!
 //! The proxy's table says what serves, the containers' labels say what exists and why; both survive us. What an
 //! earlier run left half-way is therefore found by looking, and finished or undone by an ordinary plan. The
 //! order of the questions is the order of danger: first what endangers the service, then what is left over, then
 //! what is new.
 
-use crate::model::{
-    Container, ContainerId, ContainerState, Decision, Digest, Health, Origin, Plan, PlanReason, Step, Strategy,
-};
+use crate::model::{Container, ContainerId, ContainerState, Decision, Digest, Health, Origin, Plan, PlanReason, Step};
+
+mod in_turns;
 
 pub use super::observation::{Observation, Parked, Wanted};
 use super::{by_name, jobs, watch};
@@ -28,6 +28,8 @@ pub fn decide(seen: &Observation<'_>) -> Decision {
     } else {
         let view = View::of(seen);
         match view.serving {
+            Some(serving) if view.in_turns() => view.alone(view.beside_in_turns(serving)),
+            None if view.in_turns() => view.alone(view.without_service_in_turns()),
             Some(serving) => view.beside(serving),
             None => view.without_service(),
         }
@@ -111,6 +113,9 @@ impl<'a> View<'a> {
         if let Some(hold) = self.seen.backing_off(&serving.owned.digest) {
             return Decision::Hold(hold);
         }
+        if self.in_turns() {
+            return act(self.back_in_service(serving));
+        }
         let steps = vec![Step::Start, Step::Gate, Step::Switch { expect: self.revision }];
         act(self.plan(PlanReason::ServingLost, serving, Some(serving), steps))
     }
@@ -165,7 +170,8 @@ impl<'a> View<'a> {
         let fallback = old
             .iter()
             .find(|c| c.is_running() && entry.previous.iter().any(|target| target.container == c.id))
-            .filter(|c| self.seen.now < baked || !self.baked(c));
+            // One that must never run twice is not kept warm.
+            .filter(|c| !self.in_turns() && (self.seen.now < baked || !self.baked(c)));
         let mut steps = Vec::new();
         if fallback.is_some() {
             // A crash took part of the window: what is left of it counts, but at least half, so that the new
@@ -221,14 +227,11 @@ impl<'a> View<'a> {
     }
 
     fn resume(&self, candidate: &Container, serving: Option<&Container>) -> Plan {
-        let mut steps = vec![Step::Compare, Step::Start, Step::Gate, Step::Arm, Step::Switch { expect: self.revision }];
+        let mut steps = vec![Step::Compare];
+        steps.extend(self.takeover(serving));
         // It was compared before it was started, and may have been armed since: its policy is no difference then.
         if candidate.state == ContainerState::Running {
             steps.retain(|step| *step != Step::Compare);
-        }
-        if let Some(serving) = serving {
-            steps.push(Step::Bake { until: None });
-            steps.extend(Self::retirement(vec![serving.id.clone()]));
         }
         self.plan(PlanReason::ResumedCandidate, candidate, serving, jobs::framed(self.seen, steps))
     }
@@ -255,25 +258,16 @@ impl<'a> View<'a> {
 
     /// A whole swap.
     fn deploy(&self, digest: &Digest, reason: PlanReason, serving: Option<&Container>) -> Plan {
-        let mut steps = vec![
-            Step::Create,
-            Step::Compare,
-            Step::Start,
-            Step::Gate,
-            Step::Arm,
-            Step::Switch { expect: self.revision },
-        ];
-        if let Some(serving) = serving {
-            steps.push(Step::Bake { until: None });
-            steps.extend(Self::retirement(vec![serving.id.clone()]));
-        }
+        let mut steps = vec![Step::Create, Step::Compare];
+        steps.extend(self.takeover(serving));
         let last = self.seen.containers.iter().map(|c| c.owned.generation).max();
         let tabled = self.seen.entry.and_then(|e| e.active.first()).map(|t| t.generation);
         let (generation, swap) = jobs::number(self.seen, digest, last.max(tabled));
         Plan {
             swap,
             reason,
-            strategy: Strategy::Proxy,
+            strategy: self.seen.app.strategy,
+            strategy_reason: self.seen.app.strategy_reason.clone(),
             digest: digest.clone(),
             tag: self.seen.wanted.tag.clone(),
             generation,
@@ -284,6 +278,19 @@ impl<'a> View<'a> {
             watched: watch::is_watched(self.seen, reason),
             steps: jobs::around(self.seen, reason, steps),
         }
+    }
+
+    /// From a created candidate to the end.
+    fn takeover(&self, serving: Option<&Container>) -> Vec<Step> {
+        if let Some(serving) = serving.filter(|_| self.in_turns()) {
+            return self.turns(serving);
+        }
+        let mut steps = vec![Step::Start, Step::Gate, Step::Arm, Step::Switch { expect: self.revision }];
+        if let Some(serving) = serving {
+            steps.push(Step::Bake { until: None });
+            steps.extend(Self::retirement(vec![serving.id.clone()]));
+        }
+        steps
     }
 
     fn retirement(containers: Vec<ContainerId>) -> [Step; 3] {
@@ -299,7 +306,8 @@ impl<'a> View<'a> {
         Plan {
             swap: subject.owned.swap.clone(),
             reason,
-            strategy: Strategy::Proxy,
+            strategy: self.seen.app.strategy,
+            strategy_reason: self.seen.app.strategy_reason.clone(),
             digest: subject.owned.digest.clone(),
             tag: self.seen.wanted.tag.clone(),
             generation: subject.owned.generation,

@@ -12,6 +12,35 @@ pub fn choose(inspected: &Value) -> (Strategy, String) {
     }
 }
 
+/// How an app behind the proxy is to be swapped, as its file or label says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Said {
+    /// Nothing, or `auto`.
+    #[default]
+    Auto,
+    /// `proxy`
+    Proxy,
+    /// `hold`
+    Hold,
+}
+
+/// Chooses for an app whose requests come through the proxy; `exclusive`: it says that two of it must never overlap.
+///
+/// # Errors
+/// What is said contradicts itself.
+pub fn behind_proxy(said: Said, exclusive: bool) -> Result<(Strategy, String), &'static str> {
+    let why = |text: &str| text.to_owned();
+    match (said, exclusive) {
+        (Said::Auto, true) => {
+            Ok((Strategy::Hold, why("it must never run twice (`overlap: never`), and the proxy has its requests wait")))
+        }
+        (Said::Hold, _) => Ok((Strategy::Hold, why("the configuration says so (`strategy: hold`)"))),
+        (Said::Auto, false) => Ok((Strategy::Proxy, why("requests reach it through the proxy"))),
+        (Said::Proxy, false) => Ok((Strategy::Proxy, why("the configuration says so (`strategy: proxy`)"))),
+        (Said::Proxy, true) => Err("`proxy` runs two versions side by side, and `overlap` says never; `hold` does not"),
+    }
+}
+
 /// What of a container two can't have at once; `None` when they can run side by side.
 pub fn exclusive(inspected: &Value) -> Option<String> {
     let host = &inspected["HostConfig"];
@@ -63,6 +92,22 @@ fn writable(inspected: &Value) -> Option<&str> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn behind_the_proxy_what_must_never_run_twice_is_held() {
+        for (said, exclusive, wanted) in [
+            (Said::Auto, false, Some(Strategy::Proxy)),
+            (Said::Auto, true, Some(Strategy::Hold)),
+            (Said::Proxy, false, Some(Strategy::Proxy)),
+            (Said::Proxy, true, None),
+            (Said::Hold, false, Some(Strategy::Hold)),
+            (Said::Hold, true, Some(Strategy::Hold)),
+        ] {
+            let chosen = behind_proxy(said, exclusive).ok();
+            assert_eq!(chosen.as_ref().map(|(strategy, _)| *strategy), wanted, "{said:?} {exclusive}");
+            assert!(chosen.is_none_or(|(_, why)| !why.is_empty()), "{said:?} {exclusive}");
+        }
+    }
 
     #[test]
     fn what_only_one_can_have_makes_them_take_turns() {

@@ -11,7 +11,8 @@ pub enum Undo {
     Abandon,
     /// Move the traffic back to the fallback, then abandon it.
     Revert,
-    /// Stop it, start what it was to replace again, then keep it for inspection.
+    /// Stop it, start what it was to replace again, then keep it for inspection. Behind the proxy only once that has
+    /// said that it does not serve.
     Return,
 }
 
@@ -25,7 +26,17 @@ pub fn undo(plan: &Plan, stage: Stage) -> Undo {
         PlanReason::FinishedSwap if plan.strategy != Strategy::Proxy => return Undo::Leave,
         _ => {}
     }
-    if plan.strategy != Strategy::Proxy {
+    if plan.strategy == Strategy::Hold && plan.serving.is_some() {
+        return match stage {
+            // Nothing waits yet, and what serves was not touched.
+            Stage::Watch | Stage::Pull | Stage::PreDeploy | Stage::Create | Stage::Compare | Stage::Prepare => {
+                Undo::Abandon
+            }
+            Stage::Stop | Stage::Retire | Stage::PostDeploy | Stage::FailedDeploy => Undo::Leave,
+            _ => Undo::Return,
+        };
+    }
+    if plan.strategy.is_by_name() {
         let committed = matches!(
             stage,
             Stage::Take

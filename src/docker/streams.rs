@@ -12,7 +12,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use secrecy::ExposeSecret;
 use tokio::time::{Duration, timeout};
 
-use crate::model::{AppName, ContainerId, Credentials, ImageRef, PullProgress, label};
+use crate::model::{AppName, ContainerId, Credentials, ImageRef, PullProgress, SecretKind, label};
 use crate::ports::{EngineError, EngineErrorKind, EngineEvent};
 
 use super::error::of_stream;
@@ -94,11 +94,13 @@ fn credentials(image: &ImageRef, auth: &Credentials) -> DockerCredentials {
         serveraddress: Some(image.repository.registry().to_owned()),
         ..DockerCredentials::default()
     };
-    if auth.is_identity_token {
-        made.identitytoken = Some(secret);
-    } else {
-        made.username = Some(auth.username.clone());
-        made.password = Some(secret);
+    match auth.kind {
+        SecretKind::IdentityToken => made.identitytoken = Some(secret),
+        SecretKind::RegistryToken => made.registrytoken = Some(secret),
+        SecretKind::Password => {
+            made.username = Some(auth.username.clone());
+            made.password = Some(secret);
+        }
     }
     made
 }

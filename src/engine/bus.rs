@@ -134,6 +134,7 @@ fn describe(stage: Stage, note: &str) -> String {
         Stage::Pull => "image is here",
         Stage::Create => "candidate created",
         Stage::Compare => "candidate is as intended",
+        Stage::Hold => "new requests wait",
         Stage::Park => "old version stopped to make room",
         Stage::Start => "candidate started",
         Stage::Gate => "candidate passed the gate",
@@ -159,7 +160,7 @@ fn describe(stage: Stage, note: &str) -> String {
 pub fn explain(hold: &Hold) -> String {
     match hold {
         Hold::RegistryUnknown { message } => format!("it could not be found out what the tag points to: {message}"),
-        Hold::NothingMatches { message } => message.clone(),
+        Hold::NothingMatches { message } | Hold::NotReady { message } => message.clone(),
         Hold::EngineUnknown { message } => format!("the container engine does not answer: {message}"),
         Hold::TrafficUnknown { message } => message.clone(),
         Hold::Quarantined { digest, failure } => format!(

@@ -5,7 +5,8 @@ use crate::model::{App, AppName, AppState, AppStatus, Deployed, Digest, Follow, 
 
 use super::gatekeeping::approval;
 use super::handle::Answer;
-use super::observer::{Seeing, TagView};
+use super::looking::Seeing;
+use super::observer::TagView;
 use super::reconciler::Parts;
 
 /// Every state, for the gauge that has one series each.
@@ -36,12 +37,15 @@ pub(super) fn starting(app: &App) -> AppStatus {
         Follow::Pinned(_) | Follow::Policy(_) => None,
     };
     let blank = blank(app.name.clone(), watched(app, None), app.routes.clone());
-    AppStatus { tag, follows: app.follow.to_string(), ..blank }
+    let (strategy, strategy_reason) = (app.strategy.label().to_owned(), app.strategy_reason.clone());
+    AppStatus { tag, follows: app.follow.to_string(), strategy, strategy_reason, ..blank }
 }
 
 fn blank(app: AppName, image: String, routes: Vec<Route>) -> AppStatus {
     AppStatus {
         app,
+        strategy: String::new(),
+        strategy_reason: String::new(),
         state: AppState::Starting,
         image,
         follows: String::new(),
@@ -103,7 +107,9 @@ impl Condition {
             }
             status.image = watched(&parts.app, tag.tag.as_ref());
             status.tag.clone_from(&tag.tag);
-            status.newest.clone_from(&tag.digest);
+            // Another index around the same image is nothing newer.
+            let same = seeing.filter(|seeing| seeing.only_index_moved).and_then(|seeing| seeing.wanted.digest.as_ref());
+            status.newest = same.or(tag.digest.as_ref()).cloned();
             status.newest_seen = tag.first_seen;
             status.hold = hold.cloned();
             status.deploying = None;
@@ -153,6 +159,7 @@ impl Condition {
 fn subject(hold: &Hold) -> String {
     match hold {
         Hold::NothingMatches { message }
+        | Hold::NotReady { message }
         | Hold::RegistryUnknown { message }
         | Hold::EngineUnknown { message }
         | Hold::TrafficUnknown { message } => message.clone(),

@@ -44,6 +44,7 @@ impl Detached {
                 commands,
                 activation: Arc::new(Activation::default()),
                 nudge: Arc::default(),
+                signed: Arc::default(),
             };
             slots.insert(status.app, slot);
         }
@@ -85,6 +86,12 @@ impl Detached {
             Arc::clone(&slots[&app.parse().unwrap()].activation)
         };
         activation.next().await.0
+    }
+
+    /// Waits until the app has been asked to look for a signature.
+    pub(crate) async fn signed(&self, app: &str) {
+        let signed = Arc::clone(&self.handle.shared.slots.read().unwrap()[&app.parse().unwrap()].signed);
+        signed.notified().await;
     }
 
     /// The apps answer no more.

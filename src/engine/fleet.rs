@@ -12,6 +12,7 @@ use crate::model::{App, AppName, AppStatus, Origin};
 
 use super::adoption::{Adoption, Found, seek};
 use super::bus::Bus;
+use super::checks::Checks;
 use super::condition::{refusal, starting};
 use super::handle::{Activation, Handle, QUEUE, Shared, Slot};
 use super::pruning::Broom;
@@ -33,6 +34,7 @@ pub struct Fleet {
     shared: Arc<Shared>,
     bus: Bus,
     slots: Arc<Semaphore>,
+    checks: Arc<Checks>,
     shutdown: CancellationToken,
     tasks: BTreeMap<AppName, Task>,
     lookouts: Vec<JoinHandle<()>>,
@@ -58,6 +60,7 @@ impl Fleet {
         let mut fleet = Self {
             bus: Bus { events, metrics: ports.metrics.clone() },
             slots: Arc::new(Semaphore::new(settings.parallel_swaps)),
+            checks: Arc::default(),
             settings: Arc::new(settings),
             shared,
             shutdown,
@@ -179,7 +182,7 @@ impl Fleet {
         let (commands, inbox) = mpsc::channel(QUEUE);
         let (status, _) = watch::channel(starting(&app));
         let activation = Arc::new(Activation::default());
-        let nudge = Arc::new(Notify::new());
+        let (nudge, signed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let stop = self.shutdown.child_token();
         let reconciler = Reconciler::new(Parts {
             spec: spec_hash(&app),
@@ -191,13 +194,15 @@ impl Fleet {
             commands: inbox,
             activation: activation.clone(),
             nudge: nudge.clone(),
+            signed: signed.clone(),
             slots: self.slots.clone(),
+            checks: self.checks.clone(),
             crowd,
             shutdown: stop.clone(),
         });
         let name = app.name.clone();
         self.tasks.insert(name.clone(), Task { stop, join: tokio::spawn(reconciler.run()) });
-        let slot = Slot { app, status, commands, activation, nudge };
+        let slot = Slot { app, status, commands, activation, nudge, signed };
         self.shared.slots.write().expect("no holder panics").insert(name, slot);
     }
 

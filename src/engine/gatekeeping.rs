@@ -12,7 +12,8 @@ use crate::model::{
 use crate::ports::{Store, StoreError};
 
 use super::Ports;
-use super::observer::{Seeing, TagView, chain};
+use super::looking::Seeing;
+use super::observer::{TagView, chain};
 use super::reconciler::{Parts, Reconciler, Reply};
 
 /// History entries that are searched for what has served.
@@ -57,17 +58,33 @@ impl Gatekeeping {
         self.impatient = true;
     }
 
+    /// Somebody has signed something, perhaps this: the next look for a signature is now, and the waits begin anew. False
+    /// when none is wanted.
+    pub(super) fn look_for_signature(&mut self) -> bool {
+        if self.about.is_none() {
+            return false;
+        }
+        match &mut self.evidence.signature {
+            Some(looked) if matches!(looked.verdict, SignatureVerdict::Verified { .. }) => return false,
+            Some(looked) => looked.count = 0,
+            None => {}
+        }
+        self.impatient = true;
+        true
+    }
+
     /// Finds out what the gate wants to know, beside the app's task.
     fn pursue(&mut self, parts: &Parts, digest: &Digest, gate: Gate, tag: Option<&Tag>) {
         let now = Utc::now();
         if self.about.as_ref().is_none_or(|(about, _)| about != digest) {
             *self = Self { about: Some((digest.clone(), now)), asked: self.asked.take(), ..Self::default() };
         }
-        let patient = matches!(gate, Gate::Approval | Gate::Soak | Gate::Window);
-        let asked_at = if std::mem::take(&mut self.impatient) && !patient { Time::MAX_UTC } else { now };
         if self.running.is_some() {
+            // It may have begun before that which made us impatient: another one follows.
             return;
         }
+        let patient = matches!(gate, Gate::Approval | Gate::Soak | Gate::Window);
+        let asked_at = if std::mem::take(&mut self.impatient) && !patient { Time::MAX_UTC } else { now };
         let Some(check) = due(&parts.app.gates, &self.evidence, asked_at) else { return };
         let (app, ports) = (parts.app.clone(), parts.ports.clone());
         let (digest, tag) = (digest.clone(), tag.cloned());

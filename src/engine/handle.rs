@@ -36,6 +36,16 @@ pub struct Hint {
     pub digest: Option<Digest>,
 }
 
+/// A registry announced something that lies beside an image and may be its signature. It only makes those look again who
+/// wait for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignatureHint {
+    /// Where.
+    pub repository: Repository,
+    /// The tag that stands in for the digest that it is about; without one it may be about any.
+    pub tag: Option<Tag>,
+}
+
 /// A person or a CI job wants an app deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeployRequest {
@@ -175,6 +185,8 @@ pub(super) struct Slot {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) activation: Arc<Activation>,
     pub(super) nudge: Arc<Notify>,
+    /// Something was announced that may be the signature which it waits for.
+    pub(super) signed: Arc<Notify>,
 }
 
 /// Shared by every clone of the handle.
@@ -234,6 +246,13 @@ impl Handle {
         let slots = self.shared.slots.read().expect("no holder panics");
         let concerned = slots.values().filter(|slot| concerns(slot, hint));
         concerned.map(|slot| slot.activation.activate(SeenSource::Webhook, Some(hint.clone()))).count()
+    }
+
+    /// Makes every app look that waits for a signature which this may be. Returns how many there are.
+    pub fn signed(&self, hint: &SignatureHint) -> usize {
+        let slots = self.shared.slots.read().expect("no holder panics");
+        let waiting = slots.values().filter(|slot| waits_for(slot, hint));
+        waiting.map(|slot| slot.signed.notify_one()).count()
     }
 
     /// The apps that a hint concerns.
@@ -355,6 +374,16 @@ fn concerns(slot: &Slot, hint: &Hint) -> bool {
             Follow::Policy(_) => hinted.is_none_or(|hinted| !is_artifact(hinted)),
             Follow::Pinned(_) => false,
         }
+}
+
+/// Held for want of a signature of what was named.
+fn waits_for(slot: &Slot, hint: &SignatureHint) -> bool {
+    let status = slot.status.borrow();
+    let Some(Hold::Gated { digest, gate, .. }) = &status.hold else { return false };
+    let is_about = |tag: &Tag| {
+        ["", ".sig"].iter().any(|suffix| digest.stand_in(suffix).as_str().eq_ignore_ascii_case(tag.as_str()))
+    };
+    gate.wants_signature() && slot.app.image == hint.repository && hint.tag.as_ref().is_none_or(is_about)
 }
 
 async fn patiently(answer: oneshot::Receiver<Result<Answer, RequestError>>) -> Result<Answer, RequestError> {

@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 
 use crate::model::{AppName, Event, Time};
 
-use super::handle::{Handle, Hint};
+use super::handle::{Handle, Hint, SignatureHint};
 
 /// Makes apps look; cheap to clone.
 #[derive(Clone)]
@@ -24,6 +24,11 @@ impl Hinter {
     /// Makes every app that a hint concerns look. Returns how many there are.
     pub fn hint(&self, hint: &Hint) -> usize {
         self.0.hint(hint)
+    }
+
+    /// Makes every app look that waits for a signature which this may be. Returns how many there are.
+    pub fn signed(&self, hint: &SignatureHint) -> usize {
+        self.0.signed(hint)
     }
 
     /// The apps that a hint concerns.

@@ -11,6 +11,7 @@
 
 mod adoption;
 mod bus;
+mod checks;
 mod choice;
 mod clock;
 mod condition;
@@ -24,15 +25,22 @@ mod gatekeeping;
 mod handle;
 mod hinter;
 mod journal;
+mod looking;
 mod lookout;
 mod observer;
 mod parking;
 mod pruning;
+mod pulls;
 mod reconciler;
 mod requests;
+mod sameness;
+mod signing;
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod simulation;
 mod ties;
+mod timing;
 
 use std::sync::Arc;
 
@@ -44,8 +52,9 @@ use crate::ports;
 pub use adoption::{Adoption, Found, Reader};
 pub use bus::explain;
 pub use fleet::Fleet;
-pub use handle::{Answer, Approved, DeployRequest, Handle, Hint, RequestError, RollbackTo};
+pub use handle::{Answer, Approved, DeployRequest, Handle, Hint, RequestError, RollbackTo, SignatureHint};
 pub use hinter::Hinter;
+pub use pulls::Pulls;
 
 /// What the engine acts through.
 #[derive(Clone)]
@@ -74,4 +83,6 @@ pub struct Settings {
     /// Held alone by whoever swaps a container that lives in another's namespaces or lends its own: the swap of one
     /// recreates the other.
     pub ties: Arc<RwLock<()>>,
+    /// An image that several apps run is pulled once.
+    pub pulls: Arc<Pulls>,
 }

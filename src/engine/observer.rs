@@ -1,72 +1,20 @@
-//! Looks at everything a decision depends on.
+//! Asks the registry what an app's tag points to.
+
+use std::time::Duration;
 
 use crate::engine::clock::Utc;
 
-use crate::decide::admission::Admission;
-use crate::decide::reconcile::{Observation, Parked, Wanted};
 use crate::model::{
-    App, AppEntry, Attempts, CachedTags, CheckResult, Container, Digest, EventKind, Follow, Generation, Hold,
-    JobContainer, Origin, Pin, Quarantine, Seen, SeenSource, SwapId, Tag, Time,
+    App, CachedTags, CheckResult, Digest, EventKind, Follow, Hold, Schedule, Seen, SeenSource, Tag, Time,
 };
-use crate::ports::EngineError;
 
 use super::Ports;
 use super::bus::Bus;
+use super::checks::Checks;
 use super::choice::{self, Picked, Unpicked};
-use super::parking;
 
-/// What was seen of an app.
-#[derive(Debug)]
-pub(super) struct Seeing {
-    pub(super) wanted: Wanted,
-    pub(super) containers: Vec<Container>,
-    pub(super) jobs: Vec<JobContainer>,
-    /// Only when something may have to come back.
-    pub(super) kept: Vec<(Generation, Digest)>,
-    pub(super) entry: Option<AppEntry>,
-    pub(super) quarantine: Vec<Quarantine>,
-    pub(super) attempts: Option<Attempts>,
-    pub(super) pin: Option<Pin>,
-    pub(super) parked: Option<Parked>,
-}
-
-impl Seeing {
-    /// The container that serves: by the proxy's table, or by its name.
-    pub(super) fn serving(&self, app: &App) -> Option<&Container> {
-        let active = self.entry.as_ref().and_then(|entry| entry.active.first());
-        self.containers.iter().find(|container| match &app.origin {
-            Origin::Declared => active.is_some_and(|target| target.container == container.id),
-            Origin::Adopted { container: name } => container.name == *name,
-        })
-    }
-
-    /// As `decide` takes it.
-    pub(super) fn observation<'a>(
-        &'a self,
-        app: &'a App,
-        spec: &'a str,
-        (admission, forced): (&'a Admission, bool),
-        now: Time,
-        swap: &'a SwapId,
-    ) -> Observation<'a> {
-        Observation {
-            app,
-            spec,
-            wanted: &self.wanted,
-            containers: &self.containers,
-            jobs: &self.jobs,
-            kept: &self.kept,
-            entry: self.entry.as_ref(),
-            quarantine: &self.quarantine,
-            attempts: self.attempts.as_ref(),
-            parked: self.parked.as_ref(),
-            admission,
-            forced,
-            now,
-            swap,
-        }
-    }
-}
+/// Apps that look at the same times share looks that are so close together.
+const SAME_MOMENT: Duration = Duration::from_secs(15);
 
 /// What the registry said at the last look, kept between passes.
 #[derive(Debug, Clone, Default)]
@@ -88,6 +36,10 @@ pub(super) struct TagView {
     pub(super) unmatched: Option<String>,
     pub(super) last_check: Option<(Time, CheckResult)>,
     pub(super) last_success: Option<Time>,
+    /// The last look failed, and is worth repeating after so long, if that is known.
+    pub(super) worth_after: Option<Duration>,
+    /// The next look is out of turn, because the last one did not say enough.
+    pub(super) sooner: bool,
 }
 
 impl TagView {
@@ -110,14 +62,22 @@ impl TagView {
     }
 
     /// Asks the registry. Returns what it said; the view is updated either way.
-    pub(super) async fn ask(&mut self, app: &App, ports: &Ports, bus: &Bus, source: SeenSource) -> CheckResult {
+    pub(super) async fn ask(
+        &mut self,
+        app: &App,
+        ports: &Ports,
+        checks: &Checks,
+        bus: &Bus,
+        source: SeenSource,
+    ) -> CheckResult {
+        self.worth_after = None;
         let picked = match &app.follow {
             Follow::Pinned(_) => return CheckResult::Unchanged,
             Follow::Tag(tag) => Ok(Picked { tag: tag.clone(), cached: None }),
             Follow::Policy(policy) => choice::pick(self, app, policy, &*ports.registry, source).await,
         };
         let result = match picked {
-            Ok(picked) => self.resolve(app, ports, bus, source, picked).await,
+            Ok(picked) => self.resolve(app, ports, checks, bus, source, picked).await,
             Err(Unpicked::Unknown(message)) => self.is_unknown(message),
             Err(Unpicked::Unmatched(message)) => {
                 (self.unmatched, self.unknown, self.cached) = (Some(message), None, None);
@@ -125,7 +85,7 @@ impl TagView {
             }
         };
         let (now, registry) = (Utc::now(), app.image.registry());
-        self.last_check = Some((now, result));
+        (self.last_check, self.sooner) = (Some((now, result)), false);
         ports.metrics.checks_total.with_label_values(&[registry, result.label()]).inc();
         let kind = EventKind::Checked {
             result: result.label().to_owned(),
@@ -146,6 +106,7 @@ impl TagView {
         &mut self,
         app: &App,
         ports: &Ports,
+        checks: &Checks,
         bus: &Bus,
         source: SeenSource,
         picked: Picked,
@@ -153,19 +114,21 @@ impl TagView {
         let tag = &picked.tag;
         let known = recall(app, tag, ports);
         let timer = tokio::time::Instant::now();
-        let answer = ports.registry.resolve(&app.image, tag, known.as_ref().map(|seen| &seen.cached)).await;
+        let cached = known.as_ref().map(|seen| &seen.cached);
+        let age = if self.sooner { Duration::ZERO } else { shared_age(app, source) };
+        let answer = checks.resolve(&*ports.registry, &app.name, (&app.image, tag), cached, age).await;
         let took = timer.elapsed().as_secs_f64();
         ports.metrics.check_duration_seconds.with_label_values(&[app.image.registry()]).observe(took);
         let resolved = match answer {
             Ok(resolved) => resolved,
-            Err(error) => return self.is_unknown(chain(&error)),
+            Err(error) => {
+                self.worth_after = error.retry_after;
+                return self.is_unknown(chain(&error));
+            }
         };
         let now = Utc::now();
-        // Another tag may win whose digest was seen before.
-        let before = match &app.follow {
-            Follow::Policy(_) => self.digest.take(),
-            _ => known.as_ref().map(|seen| seen.cached.digest.clone()),
-        };
+        // Another tag may win whose digest was seen before, and another app may have seen this one first.
+        let before = self.digest.take();
         let changed = before.as_ref() != Some(&resolved.digest);
         let same = known.as_ref().filter(|seen| seen.cached.digest == resolved.digest);
         let (first_seen, origin) = same.map_or((now, source), |seen| (seen.first_seen, seen.source));
@@ -209,6 +172,16 @@ impl TagView {
     }
 }
 
+/// How old another app's look may be to do for this one: one look per schedule is enough for a poll, and whoever was told
+/// to look does so now.
+fn shared_age(app: &App, source: SeenSource) -> Duration {
+    match (source, &app.schedule) {
+        (SeenSource::Webhook | SeenSource::Request, _) => Duration::ZERO,
+        (_, Schedule::Every(every)) => *every / 2,
+        (_, Schedule::Cron { .. }) => SAME_MOMENT,
+    }
+}
+
 /// Reads what is remembered of a tag; a store that fails is as good as one that is empty.
 fn recall(app: &App, tag: &Tag, ports: &Ports) -> Option<Seen> {
     ports.store.seen(&app.image, tag).unwrap_or_else(|error| {
@@ -229,80 +202,4 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Looks at engine, proxy and store. A hold says which of them gave no answer.
-pub(super) async fn look(app: &App, ports: &Ports, tag: &TagView) -> Result<Seeing, Hold> {
-    let entry = match app.origin {
-        Origin::Declared => entry(app, ports).await,
-        Origin::Adopted { .. } => Ok(None),
-    };
-    let containers = match &app.origin {
-        Origin::Declared => ports.engine.containers(Some(&app.name)).await,
-        Origin::Adopted { container } => ports.engine.family(container).await,
-    };
-    ports.metrics.engine_up.with_label_values(&[] as &[&str]).set(i64::from(containers.is_ok()));
-    let jobs = ports.engine.jobs(&app.name).await;
-    let (entry, containers, jobs) = (entry?, containers.map_err(engine_hold)?, jobs.map_err(engine_hold)?);
-    let pin = remembered(app, ports.store.pin(&app.name)).flatten();
-    let pin = lapse(app, ports, pin, tag);
-    let wanted = match &pin {
-        None => Wanted {
-            tag: tag.tag.clone(),
-            digest: tag.digest.clone(),
-            unknown: tag.unknown.clone(),
-            unmatched: tag.unmatched.clone(),
-            pinned: None,
-        },
-        Some(pin) => {
-            let newer = tag.digest.clone().filter(|digest| *digest != pin.digest);
-            let pinned = Some((pin.reason.clone(), newer));
-            Wanted { digest: Some(pin.digest.clone()), pinned, ..Wanted::default() }
-        }
-    };
-    Ok(Seeing {
-        wanted,
-        containers,
-        jobs,
-        kept: Vec::new(),
-        entry,
-        quarantine: remembered(app, ports.store.quarantine(&app.name)).unwrap_or_default(),
-        attempts: remembered(app, ports.store.attempts(&app.name)).flatten(),
-        parked: parking::remembered(app, &*ports.store),
-        pin,
-    })
-}
-
-/// What the proxy knows of an app.
-async fn entry(app: &App, ports: &Ports) -> Result<Option<AppEntry>, Hold> {
-    let table = ports.traffic.table().await;
-    ports.metrics.proxy_up.with_label_values(&[] as &[&str]).set(i64::from(table.is_ok()));
-    let mut table = table.map_err(|error| Hold::TrafficUnknown { message: chain(&error) })?;
-    Ok(table.apps.remove(&app.name))
-}
-
-fn engine_hold(error: EngineError) -> Hold {
-    Hold::EngineUnknown { message: chain(&error) }
-}
-
-/// A pin holds until the tag moves on from what it pointed to when the pin was set.
-fn lapse(app: &App, ports: &Ports, pin: Option<Pin>, tag: &TagView) -> Option<Pin> {
-    let pin = pin?;
-    let moved = matches!((&pin.tag_was, &tag.digest), (Some(was), Some(is)) if was != is);
-    if !moved {
-        return Some(pin);
-    }
-    if let Err(error) = ports.store.put_pin(&app.name, None) {
-        tracing::warn!(app = app.name.as_str(), error = &error as &dyn std::error::Error, "{error}");
-    }
-    tracing::info!(app = app.name.as_str(), pin = pin.digest.short(), "the tag has moved on: the pin is lifted");
-    None
-}
-
-fn remembered<T>(app: &App, result: Result<T, crate::ports::StoreError>) -> Option<T> {
-    result
-        .inspect_err(|error| {
-            tracing::warn!(app = app.name.as_str(), error = error as &dyn std::error::Error, "{error}");
-        })
-        .ok()
 }

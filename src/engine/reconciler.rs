@@ -11,26 +11,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::jobs::sweep;
 use crate::decide::reconcile::decide;
-use crate::decide::schedule::next_check;
 use crate::decide::watch::symptom;
 use crate::model::{
-    App, AppStatus, CheckResult, Decision, EventKind, Hold, Origin, Plan, PlanReason, SeenSource, Step, SwapId,
+    App, AppStatus, CheckResult, Decision, EventKind, Hold, NOWHERE, Origin, Plan, PlanReason, SeenSource, Step, SwapId,
 };
 
 use super::bus::{Bus, is_swap};
+use super::checks::Checks;
 use super::choice;
 use super::condition::{Condition, describe};
 use super::executor::{Ended, Executor};
 use super::gatekeeping::Gatekeeping;
 use super::handle::{Activation, Answer, Command, Hint, RequestError};
 use super::journal;
-use super::observer::{Seeing, TagView, chain, look};
+use super::looking::{Seeing, look};
+use super::observer::{TagView, chain};
+use super::signing::Signing;
 use super::ties::tie_up;
 use super::{Ports, Settings};
 
 /// A registry may announce a tag before it can be read (distribution does): look again so long after a webhook
 /// before leaving it to the schedule.
-const LOOK_AGAIN: [Duration; 7] = [
+pub(super) const LOOK_AGAIN: [Duration; 7] = [
     Duration::from_millis(50),
     Duration::from_millis(150),
     Duration::from_millis(500),
@@ -45,10 +47,7 @@ const LOOK_AGAIN: [Duration; 7] = [
 const ROUNDS: usize = 8;
 
 /// Waits after the first failure; doubles.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-
-/// A registry that gave no answer is asked again so much later; doubles, up to the schedule.
-const RECHECK: Duration = Duration::from_secs(5);
+pub(super) const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// Waits at most so long after a failure.
 const LAST_RETRY: Duration = Duration::from_secs(60);
@@ -67,8 +66,12 @@ pub(super) struct Parts {
     pub(super) activation: Arc<Activation>,
     /// Something happened to one of its containers, or to the proxy.
     pub(super) nudge: Arc<Notify>,
+    /// Something was announced that may be the signature which it waits for.
+    pub(super) signed: Arc<Notify>,
     /// Limits the swaps under way.
     pub(super) slots: Arc<Semaphore>,
+    /// What other apps have asked of registries.
+    pub(super) checks: Arc<Checks>,
     /// How many apps start with it: many are spread out in time.
     pub(super) crowd: usize,
     pub(super) shutdown: CancellationToken,
@@ -79,16 +82,20 @@ pub(super) struct Reconciler {
     pub(super) parts: Parts,
     pub(super) tag: TagView,
     pub(super) gatekeeping: Gatekeeping,
+    /// When it looks for a signature that was announced.
+    pub(super) signing: Signing,
     condition: Condition,
-    next_poll: Instant,
+    pub(super) next_poll: Instant,
     again: VecDeque<Instant>,
     expected: Option<Hint>,
-    retry: Option<Instant>,
+    pub(super) retry: Option<Instant>,
     failures: u32,
     /// What an earlier run left open in the history is closed.
     concluded: bool,
-    /// Checks in a row that gave no answer.
-    silences: u32,
+    /// Looks at the registry in a row that got no answer.
+    pub(super) unanswered: u32,
+    /// It has yet to fall out of step with those that started with it.
+    pub(super) in_crowd: bool,
 }
 
 /// What woke the task.
@@ -101,6 +108,8 @@ enum Wake {
     Again,
     Retry,
     Checked,
+    Signed,
+    Signing,
 }
 
 impl Reconciler {
@@ -108,6 +117,7 @@ impl Reconciler {
         let tag = TagView::remembered(&parts.app, &parts.ports);
         Self {
             gatekeeping: Gatekeeping::default(),
+            signing: Signing::default(),
             condition: Condition::default(),
             tag,
             next_poll: Instant::now(),
@@ -116,7 +126,8 @@ impl Reconciler {
             retry: None,
             failures: 0,
             concluded: false,
-            silences: 0,
+            unanswered: 0,
+            in_crowd: parts.crowd > 1,
             parts,
         }
     }
@@ -124,11 +135,12 @@ impl Reconciler {
     /// Runs until the shutdown. A swap that is under way then stops at its next safe point.
     pub(super) async fn run(mut self) {
         // What is left over from an earlier run does not wait for a registry; an app that was never looked at does.
-        if self.tag.digest.is_none() {
+        let asked = self.tag.digest.is_none().then(Utc::now);
+        if asked.is_some() {
             self.ask(SeenSource::Start).await;
         }
+        self.schedule(asked);
         self.pass(SeenSource::Start, None, false, None).await;
-        self.schedule(None);
         loop {
             match self.wait().await {
                 Wake::Shutdown => return,
@@ -142,12 +154,14 @@ impl Reconciler {
                 }
                 Wake::Again => self.look_again().await,
                 Wake::Checked => self.checked().await,
+                Wake::Signed => self.signed(),
+                Wake::Signing => self.look_for_signature().await,
             }
         }
     }
 
     async fn wait(&mut self) -> Wake {
-        let again = self.again.front().copied();
+        let (again, signing) = (self.again.front().copied(), self.signing.next());
         let retry = self.retry;
         let sleep = |at: Option<Instant>| async move {
             match at {
@@ -161,7 +175,9 @@ impl Reconciler {
             Some(command) = self.parts.commands.recv() => Wake::Command(command),
             (source, hint) = self.parts.activation.next() => Wake::Activated(source, hint),
             () = self.parts.nudge.notified() => Wake::Nudged,
+            () = self.parts.signed.notified() => Wake::Signed,
             () = sleep(again) => Wake::Again,
+            () = sleep(signing) => Wake::Signing,
             () = sleep(retry) => Wake::Retry,
             () = self.gatekeeping.finished() => Wake::Checked,
             () = tokio::time::sleep_until(self.next_poll) => Wake::Poll,
@@ -170,20 +186,6 @@ impl Reconciler {
             self.retry = None;
         }
         wake
-    }
-
-    /// Plans the next poll; at the start, few apps look at once and many are spread out.
-    fn schedule(&mut self, last: Option<crate::model::Time>) {
-        let now = Utc::now();
-        let mut jitter: f64 = rand::random();
-        if last.is_none() {
-            let crowd = u32::try_from(self.parts.crowd).unwrap_or(u32::MAX);
-            jitter *= (f64::from(crowd) / 100.0).min(1.0);
-        }
-        let next = next_check(&self.parts.app.schedule, last, now, jitter);
-        self.next_poll = Instant::now() + (next - now).to_std().unwrap_or_default();
-        self.parts.status.send_modify(|status| status.next_check = Some(next));
-        self.recheck();
     }
 
     async fn activated(&mut self, source: SeenSource, hint: Option<Hint>) {
@@ -229,7 +231,7 @@ impl Reconciler {
     pub(super) async fn ask(&mut self, source: SeenSource) -> CheckResult {
         let parts = &self.parts;
         let result = tokio::select! {
-            result = self.tag.ask(&parts.app, &parts.ports, &parts.bus, source) => result,
+            result = self.tag.ask(&parts.app, &parts.ports, &parts.checks, &parts.bus, source) => result,
             () = parts.shutdown.cancelled() => CheckResult::Unknown,
         };
         let tag = &self.tag;
@@ -237,21 +239,10 @@ impl Reconciler {
             status.last_check = tag.last_check;
             status.last_successful_check = tag.last_success;
         });
-        self.silences = if result == CheckResult::Unknown { self.silences.saturating_add(1) } else { 0 };
-        self.recheck();
+        let unknown = result == CheckResult::Unknown && self.tag.unmatched.is_none();
+        self.unanswered = if unknown { self.unanswered.saturating_add(1) } else { 0 };
+        self.look_sooner();
         result
-    }
-
-    /// Not knowing is not left to a schedule that may be a day long.
-    fn recheck(&mut self) {
-        let Some(doublings) = self.silences.checked_sub(1) else { return };
-        let wait = RECHECK.saturating_mul(2_u32.saturating_pow(doublings.min(16)));
-        let soon = Instant::now() + wait.mul_f64(1.0 + rand::random::<f64>() / 4.0);
-        if soon < self.next_poll {
-            self.next_poll = soon;
-            let at = Utc::now() + (soon - Instant::now());
-            self.parts.status.send_modify(|status| status.next_check = Some(at));
-        }
     }
 
     /// Looks, decides and acts until there is nothing left to do. `reply` gets the first answer that means
@@ -307,7 +298,7 @@ impl Reconciler {
     /// Looks and decides, and has the proxy told of a new address on the way.
     pub(super) async fn decide(&self, forced: bool) -> Result<(Decision, Seeing), Hold> {
         let parts = &self.parts;
-        let mut seeing = look(&parts.app, &parts.ports, &self.tag).await?;
+        let mut seeing = look(&parts.app, &parts.ports, &self.tag, forced).await?;
         self.readdress(&seeing).await;
         let swap = SwapId(format!("{}-{:08x}", parts.app.name, rand::random::<u32>()));
         let admission = self.admission(&seeing).await;
@@ -326,14 +317,16 @@ impl Reconciler {
         for target in &entry.active {
             let container = seeing.containers.iter().find(|c| c.id == target.container && c.is_running());
             let Some(container) = container else { continue };
-            let known = container.addresses.values().any(|ip| *ip == target.addr.ip());
+            let stopped = target.addr.port() == NOWHERE;
+            let known = !stopped && container.addresses.values().any(|ip| *ip == target.addr.ip());
             let networks = &self.parts.app.container.networks;
             let primary = networks.first().and_then(|name| container.addresses.get(name));
             let Some(ip) = primary.or_else(|| container.addresses.values().next()) else { continue };
             if known {
                 continue;
             }
-            let addr = (*ip, target.addr.port()).into();
+            let port = self.parts.app.port.filter(|_| stopped).unwrap_or(target.addr.port());
+            let addr = (*ip, port).into();
             let app = &self.parts.app.name;
             match self.parts.ports.traffic.readdress(app, &container.id, addr).await {
                 Ok(()) => tracing::info!(app = app.as_str(), %addr, "the container has a new address"),
@@ -391,6 +384,7 @@ impl Reconciler {
             let wait = (until - Utc::now()).to_std().unwrap_or_default();
             self.retry = Some(Instant::now() + wait + Duration::from_millis(50));
         }
+        self.look_again_because(hold, seeing);
         if let Some(seeing) = seeing.filter(|_| !self.concluded) {
             self.concluded = true;
             let (app, store) = (&self.parts.app, &*self.parts.ports.store);
@@ -400,7 +394,10 @@ impl Reconciler {
             self.parts.bus.publish(Utc::now(), &self.parts.app.name, EventKind::Held { hold });
         }
         self.condition.show(&self.parts, &self.tag, seeing, hold);
-        let serving = self.parts.status.borrow().deployed.as_ref().map(|deployed| deployed.digest.clone());
+        let serving = match seeing {
+            Some(seeing) if seeing.only_index_moved => self.tag.digest.clone(),
+            _ => self.parts.status.borrow().deployed.as_ref().map(|deployed| deployed.digest.clone()),
+        };
         choice::served(&mut self.tag, &self.parts.app, &*self.parts.ports.store, serving.as_ref());
     }
 

@@ -8,7 +8,8 @@ use crate::model::{
 
 use super::executor::local_repository;
 use super::handle::{Answer, Command, DeployRequest, RequestError, RollbackTo};
-use super::observer::{chain, look};
+use super::looking::look;
+use super::observer::chain;
 use super::reconciler::{Reconciler, Reply};
 
 /// History entries that are searched for an earlier version.
@@ -110,7 +111,7 @@ impl Reconciler {
             return Ok(digest.clone());
         }
         let hold = |hold: Hold| RequestError::Unresolved { message: super::bus::explain(&hold) };
-        let seeing = look(&parts.app, &parts.ports, &self.tag).await.map_err(hold)?;
+        let seeing = look(&parts.app, &parts.ports, &self.tag, true).await.map_err(hold)?;
         let serving = seeing.serving(&parts.app);
         let (digest, generation) =
             serving.map_or((None, Generation(u64::MAX)), |c| (Some(&c.owned.digest), c.owned.generation));

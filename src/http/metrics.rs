@@ -14,7 +14,7 @@ use axum::response::IntoResponse;
 
 use crate::engine::Handle;
 use crate::metrics::{Described, Metrics};
-use crate::model::{AppCounters, AppName, AppStatus, Histogram, InFlight, LATENCY_BUCKETS_MS, TrafficStats};
+use crate::model::{AppCounters, AppName, AppStatus, Histogram, InFlight, LATENCY_BUCKETS_MS, Parking, TrafficStats};
 
 /// A scrape does not wait longer for the proxy.
 const PROXY_PATIENCE: Duration = Duration::from_millis(500);
@@ -64,6 +64,8 @@ pub(super) async fn show(State(state): State<MetricsState>) -> impl IntoResponse
 struct Sum {
     requests: BTreeMap<String, u64>,
     latency: Histogram,
+    parked: BTreeMap<String, u64>,
+    waited: Histogram,
 }
 
 /// The counters of every proxy process that has been seen, made monotonic.
@@ -118,7 +120,7 @@ impl ProxyCounters {
 
     /// Appends the proxies' metrics in the text exposition format.
     pub fn render(&self, text: &mut String) {
-        let [requests, duration, in_flight, streams, connections, unrouted] = &proxy_described();
+        let [requests, duration, in_flight, streams, connections, unrouted, parked, ended, waited] = &proxy_described();
         let sums = self.sums();
         head(text, requests);
         for (app, sum) in &sums {
@@ -144,6 +146,28 @@ impl ProxyCounters {
         head(text, unrouted);
         let lost = self.instances.values().map(|(_, stats)| stats.unrouted).sum::<u64>();
         line(text, &unrouted.name, "", self.gone_unrouted + lost);
+        head(text, parked);
+        for (app, now) in self.parked() {
+            line(text, &parked.name, &format!("app=\"{app}\""), now);
+        }
+        head(text, ended);
+        for (app, sum) in &sums {
+            for (end, count) in &sum.parked {
+                line(text, &ended.name, &format!("app=\"{app}\",end=\"{end}\""), *count);
+            }
+        }
+        head(text, waited);
+        for (app, sum) in &sums {
+            histogram(text, &waited.name, app, &sum.waited);
+        }
+    }
+
+    fn parked(&self) -> BTreeMap<&AppName, u64> {
+        let mut sums = BTreeMap::<_, u64>::new();
+        for (app, counters) in self.living().flat_map(|stats| &stats.apps) {
+            *sums.entry(app).or_default() += counters.parked.now;
+        }
+        sums
     }
 
     fn under_way(&self) -> BTreeMap<&AppName, InFlight> {
@@ -168,7 +192,7 @@ pub fn metrics_table() -> String {
     table
 }
 
-fn proxy_described() -> [Described; 6] {
+fn proxy_described() -> [Described; 9] {
     let described = |name: &str, kind, labels, help: &str| Described {
         name: format!("tagboat_proxy_{name}"),
         kind,
@@ -192,6 +216,24 @@ fn proxy_described() -> [Described; 6] {
         described("streams_in_flight", "gauge", &["app"], "Upgraded connections and event streams that are open."),
         described("connections", "gauge", &[], "Client connections that are open."),
         described("unrouted_requests_total", "counter", &[], "Requests that no app's route took."),
+        described(
+            "parked_requests",
+            "gauge",
+            &["app"],
+            "Requests that wait because their app is held: its old version makes room for the new one.",
+        ),
+        described(
+            "parked_requests_total",
+            "counter",
+            &["app", "end"],
+            "Requests that had to wait, by end: released (to the version that then served), overdue (503 after hold_wait), refused (503 at once, too many waited), left (the client went away).",
+        ),
+        described(
+            "parked_seconds",
+            "histogram",
+            &["app"],
+            "How long requests waited while their app was held, whatever became of them, in seconds.",
+        ),
     ]
 }
 
@@ -208,6 +250,14 @@ fn newer(last: &TrafficStats, now: &TrafficStats) -> TrafficStats {
         if observations(&before.latency) > observations(&after.latency) {
             after.latency = before.latency.clone();
         }
+        let Parking { ended, waited, .. } = &before.parked;
+        for (end, count) in ended {
+            let now = after.parked.ended.entry(end.clone()).or_default();
+            *now = (*now).max(*count);
+        }
+        if observations(waited) > observations(&after.parked.waited) {
+            after.parked.waited = waited.clone();
+        }
     }
     merged
 }
@@ -220,11 +270,19 @@ fn add(sum: &mut Sum, counters: &AppCounters) {
     for (class, count) in counters.requests.iter().filter(|(class, _)| is_class(class)) {
         *sum.requests.entry(class.clone()).or_default() += count;
     }
-    sum.latency.buckets.resize(LATENCY_BUCKETS_MS.len() + 1, 0);
-    for (total, count) in sum.latency.buckets.iter_mut().zip(&counters.latency.buckets) {
+    for (end, count) in counters.parked.ended.iter().filter(|(end, _)| is_class(end)) {
+        *sum.parked.entry(end.clone()).or_default() += count;
+    }
+    add_times(&mut sum.latency, &counters.latency);
+    add_times(&mut sum.waited, &counters.parked.waited);
+}
+
+fn add_times(sum: &mut Histogram, counted: &Histogram) {
+    sum.buckets.resize(LATENCY_BUCKETS_MS.len() + 1, 0);
+    for (total, count) in sum.buckets.iter_mut().zip(&counted.buckets) {
         *total += count;
     }
-    sum.latency.sum_ms += counters.latency.sum_ms;
+    sum.sum_ms += counted.sum_ms;
 }
 
 /// The proxy is another process, maybe another version: what it calls a class must still be a label.
@@ -265,6 +323,11 @@ mod tests {
             requests: BTreeMap::from([("2xx".to_owned(), ok)]),
             latency: Histogram { buckets, sum_ms: 0.75 * f64::from(u32::try_from(ok).unwrap()) },
             in_flight: InFlight { requests: 2, streams: 1 },
+            parked: Parking {
+                now: 4,
+                ended: BTreeMap::from([("released".to_owned(), ok)]),
+                waited: Histogram::default(),
+            },
         };
         TrafficStats {
             instance: instance.to_owned(),
@@ -301,6 +364,8 @@ mod tests {
         assert_eq!(value(&counters, "tagboat_proxy_requests_in_flight{app=\"shop\"}"), "2", "only living ones");
         assert_eq!(value(&counters, "tagboat_proxy_connections"), "3");
         assert_eq!(value(&counters, "tagboat_proxy_unrouted_requests_total"), "3");
+        assert_eq!(value(&counters, "tagboat_proxy_parked_requests{app=\"shop\"}"), "4", "only living ones");
+        assert_eq!(value(&counters, "tagboat_proxy_parked_requests_total{app=\"shop\",end=\"released\"}"), "38");
     }
 
     #[test]

@@ -65,9 +65,14 @@ pub(crate) fn app(name: &str) -> App {
             drain: second,
             drain_streams: second,
             pull_deadline: second,
+            hold_wait: second,
+            hold_drain: second,
+            hold_requests: 1,
+            hold_bytes: 1,
         },
         keep: 3,
         production: false,
+        redeploy_on: RedeployOn::Platform,
         jobs: crate::model::Jobs::default(),
         hooks: crate::model::Hooks::default(),
         watch: second,
@@ -85,6 +90,8 @@ pub(crate) fn status(name: &str) -> AppStatus {
     };
     AppStatus {
         app: name.parse().unwrap(),
+        strategy: "proxy".into(),
+        strategy_reason: String::new(),
         state: AppState::UpToDate,
         image: format!("ghcr.io/acme/{name}:latest"),
         follows: "tag latest".into(),
@@ -198,6 +205,7 @@ impl Answers for World {
             swap: SwapId("s9".into()),
             reason: PlanReason::TagMoved,
             strategy: Strategy::Proxy,
+            strategy_reason: String::new(),
             digest: digest('c'),
             generation: Generation(8),
             serving: Some(ContainerId("f".repeat(64))),
@@ -249,6 +257,12 @@ impl Traffic for Ports {
     async fn switch(&self, _: &[AppSwitch]) -> Result<SwitchAck, TrafficError> {
         unused()
     }
+    async fn hold(&self, _: &crate::model::AppHold) -> Result<(), TrafficError> {
+        unused()
+    }
+    async fn release(&self, _: &AppName, _: u64) -> Result<(), TrafficError> {
+        unused()
+    }
     async fn readdress(&self, _: &AppName, _: &ContainerId, _: std::net::SocketAddr) -> Result<(), TrafficError> {
         unused()
     }
@@ -285,7 +299,14 @@ impl Registry for Ports {
         Ok(None)
     }
     fn status(&self) -> Vec<RegistryStatus> {
-        let quota = Quota { limit: Some(100), remaining: Some(42), window_seconds: Some(21_600), at: at(-12) };
+        let quota = Quota {
+            limit: Some(100),
+            remaining: Some(42),
+            window_seconds: Some(21_600),
+            resets_seconds: None,
+            looks_count: false,
+            at: at(-12),
+        };
         let away = (at(90), "HTTP 503 three times in a row".to_owned());
         vec![
             RegistryStatus { registry: "docker.io".into(), backing_off: None, quota: Some(quota) },

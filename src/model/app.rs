@@ -29,6 +29,16 @@ impl fmt::Display for Follow {
     }
 }
 
+/// What has to change for a new version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RedeployOn {
+    /// The image for this host. What else is in the index, such as attestations, is not what runs.
+    #[default]
+    Platform,
+    /// The index that the tag points to.
+    Index,
+}
+
 /// Where an app comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -229,6 +239,14 @@ pub struct SwapTiming {
     pub drain_streams: Duration,
     /// A pull may take so long.
     pub pull_deadline: Duration,
+    /// A request that is parked while the app is held waits so long at most.
+    pub hold_wait: Duration,
+    /// What is in flight on the old version when a hold begins may take so long, requests and streams alike.
+    pub hold_drain: Duration,
+    /// So many requests are parked at once at most.
+    pub hold_requests: u32,
+    /// Their heads have so many bytes together at most.
+    pub hold_bytes: u64,
 }
 
 /// One app as the configuration declares it, complete and checked.
@@ -262,6 +280,8 @@ pub struct App {
     pub keep: usize,
     /// People depend on it: what is risky in production is warned about.
     pub production: bool,
+    /// What has to change for a new version.
+    pub redeploy_on: RedeployOn,
     /// What runs before and after its deployments.
     pub jobs: Jobs,
     /// What is done to its containers when they come and go.

@@ -15,6 +15,8 @@ pub enum Strategy {
     /// Two can't coexist: the old one is stopped and kept, the new one started, and the old one comes back if that
     /// one does not prove itself. The gap is measured.
     Recreate,
+    /// As `Recreate`, behind tagboat's proxy: it parks the requests of the gap, which is seen as latency.
+    Hold,
 }
 
 impl Strategy {
@@ -24,7 +26,13 @@ impl Strategy {
             Self::Proxy => "proxy",
             Self::Overlap => "overlap",
             Self::Recreate => "recreate",
+            Self::Hold => "hold",
         }
+    }
+
+    /// The container's name says what serves, not the proxy's table.
+    pub fn is_by_name(self) -> bool {
+        matches!(self, Self::Overlap | Self::Recreate)
     }
 }
 
@@ -42,6 +50,8 @@ pub enum Stage {
     Create,
     /// Comparing the created candidate with the intention.
     Compare,
+    /// Having new requests wait at the proxy.
+    Hold,
     /// Stopping the old version to make room; it is kept.
     Park,
     /// Starting it.
@@ -76,12 +86,13 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Watch,
         Self::Pull,
         Self::PreDeploy,
         Self::Create,
         Self::Compare,
+        Self::Hold,
         Self::Park,
         Self::Start,
         Self::Gate,
@@ -105,6 +116,7 @@ impl Stage {
             Self::Pull => "pull",
             Self::Create => "create",
             Self::Compare => "compare",
+            Self::Hold => "hold",
             Self::Park => "park",
             Self::Start => "start",
             Self::Gate => "gate",
@@ -222,6 +234,11 @@ pub enum Hold {
         /// Why, with the tags that come nearest.
         message: String,
     },
+    /// The tag points to an image that this host can't run, at least not yet: architectures arrive one by one.
+    NotReady {
+        /// What there is, and what is missing.
+        message: String,
+    },
     /// The engine gave no answer.
     EngineUnknown {
         /// Why.
@@ -279,6 +296,7 @@ impl Hold {
         match self {
             Self::RegistryUnknown { .. } => "registry_unknown",
             Self::NothingMatches { .. } => "nothing_matches",
+            Self::NotReady { .. } => "not_ready",
             Self::EngineUnknown { .. } => "engine_unknown",
             Self::TrafficUnknown { .. } => "traffic_unknown",
             Self::Quarantined { .. } => "quarantined",
@@ -382,6 +400,11 @@ pub enum Step {
     Create,
     /// Compare it with the intention.
     Compare,
+    /// Have the app's new requests wait at the proxy, if its revision is still this, until the switch or the restoring.
+    Hold {
+        /// The revision expected.
+        expect: u64,
+    },
     /// Take the restart policy from this container and stop it; it is kept.
     Park {
         /// The one that serves.
@@ -429,7 +452,7 @@ pub enum Step {
         /// Which.
         containers: Vec<ContainerId>,
     },
-    /// Start this container again, with this restart policy.
+    /// Start this container again, with this restart policy. Behind the proxy it is probed, and what waits is sent to it.
     Restore {
         /// The one that was parked.
         container: ContainerId,
@@ -448,6 +471,7 @@ impl Step {
             Self::Prepare { .. } => Stage::Prepare,
             Self::Create => Stage::Create,
             Self::Compare => Stage::Compare,
+            Self::Hold { .. } => Stage::Hold,
             Self::Park { .. } => Stage::Park,
             Self::Start => Stage::Start,
             Self::Gate => Stage::Gate,
@@ -473,6 +497,9 @@ pub struct Plan {
     pub reason: PlanReason,
     /// How.
     pub strategy: Strategy,
+    /// Why so, for a person.
+    #[serde(default)]
+    pub strategy_reason: String,
     /// The digest that serves afterwards.
     pub digest: Digest,
     /// The tag that points to it, unless it is wanted for itself.

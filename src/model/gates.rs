@@ -300,6 +300,12 @@ impl Gate {
         }
     }
 
+    /// A signature would open it.
+    pub fn wants_signature(self) -> bool {
+        use Gate::{SignatureInvalid, SignatureMissing, SignaturePending, SignatureUnreachable};
+        matches!(self, SignaturePending | SignatureMissing | SignatureInvalid | SignatureUnreachable)
+    }
+
     /// Somebody may have tampered with it, or forgotten something: a person should look.
     pub fn is_alarming(self) -> bool {
         matches!(self, Self::SignatureMissing | Self::SignatureInvalid | Self::ScanDenied)

@@ -19,8 +19,8 @@ mod store;
 mod traffic;
 
 pub use app::{
-    App, ContainerSpec, Env, Follow, HealthcheckSpec, LogSpec, Origin, Probe, RestartPolicy, Route, Schedule,
-    SwapTiming, Ulimit,
+    App, ContainerSpec, Env, Follow, HealthcheckSpec, LogSpec, Origin, Probe, RedeployOn, RestartPolicy, Route,
+    Schedule, SwapTiming, Ulimit,
 };
 pub use container::{Container, ContainerState, Health, ImageDetails, Owned, label};
 pub use decision::{Decision, Failure, FailureReason, Hold, Plan, PlanReason, Stage, Step, Strategy};
@@ -34,12 +34,12 @@ pub use jobs::{ExecOutcome, Hook, HookAct, Hooks, Job, JobContainer, JobKind, Jo
 pub use names::{AppName, ContainerId, Generation, InvalidName, ListenAddr, SwapId};
 pub use policy::{Prerelease, TagOrder, TagPolicy, TagReport, TagRule, TagVerdict};
 pub use prune::{Leftover, LeftoverKind, Pruned, Remains, StoredImage};
-pub use registry::{Cached, CachedTags, Credentials, ManifestDetails, Quota, Referrer, Resolved, TagList};
+pub use registry::{Cached, CachedTags, Credentials, ManifestDetails, Quota, Referrer, Resolved, SecretKind, TagList};
 pub use status::{AppState, AppStatus, CheckResult, Deployed, RegistryStatus};
 pub use store::{Attempts, Deployment, DeploymentResult, Pin, Quarantine, Seen, SeenSource, StepRecord};
 pub use traffic::{
-    AppCounters, AppEntry, AppSwitch, CONTROL_VERSION, Histogram, InFlight, LATENCY_BUCKETS_MS, ProbeOutcome, RouteSet,
-    SwitchAck, Table, Target, TargetCounters, TrafficStats,
+    AppCounters, AppEntry, AppHold, AppSwitch, CONTROL_VERSION, Histogram, HoldLimits, InFlight, LATENCY_BUCKETS_MS,
+    NOWHERE, Parking, ProbeOutcome, RouteSet, SwitchAck, Table, Target, TargetCounters, TrafficStats,
 };
 
 /// Wall-clock time, always UTC; pure code gets it as an argument.

@@ -66,19 +66,36 @@ pub struct Quota {
     pub remaining: Option<u64>,
     /// Length of the window in seconds.
     pub window_seconds: Option<u64>,
+    /// When the window ends, in seconds from `at`, if the registry says so.
+    #[serde(default)]
+    pub resets_seconds: Option<u64>,
+    /// Looks at a tag count as well, and not only pulls.
+    #[serde(default)]
+    pub looks_count: bool,
     /// When the registry said so.
     pub at: Time,
+}
+
+/// What a secret is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretKind {
+    /// A password or access token, sent with the user's name.
+    Password,
+    /// An OAuth2 refresh token, to be exchanged and not sent as a password.
+    IdentityToken,
+    /// A bearer token, sent to the registry as it is.
+    RegistryToken,
 }
 
 /// Who we are to a registry. `Debug` does not show the secret.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// The user's name; empty for an identity token.
+    /// The user's name; empty for a token without one.
     pub username: String,
-    /// Password, access token or identity token.
+    /// Password, access token, identity token or registry token.
     pub secret: SecretString,
-    /// The secret is an OAuth2 refresh token, to be exchanged and not sent as a password.
-    pub is_identity_token: bool,
+    /// How the secret is used.
+    pub kind: SecretKind,
     /// Where they come from, for messages: "the configuration", "/root/.docker/config.json".
     pub origin: String,
 }

@@ -79,6 +79,12 @@ impl AppState {
 pub struct AppStatus {
     /// Its name.
     pub app: AppName,
+    /// How it is swapped.
+    #[serde(default)]
+    pub strategy: String,
+    /// Why so.
+    #[serde(default)]
+    pub strategy_reason: String,
     /// Its condition.
     pub state: AppState,
     /// What is watched: `registry/repository:tag`; without a tag when none was found yet that the app could follow.

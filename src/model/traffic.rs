@@ -14,6 +14,9 @@ use super::{AppName, ContainerId, Generation, Route, Time};
 /// The version of the control protocol.
 pub const CONTROL_VERSION: u32 = 1;
 
+/// The port of a target that was stopped on purpose: nobody listens there, whoever has its address by then.
+pub const NOWHERE: u16 = 0;
+
 /// One container that can be sent requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
@@ -70,6 +73,32 @@ pub struct AppSwitch {
     pub to: Vec<Target>,
 }
 
+/// A hold of one app: its new requests wait at the proxy, made only when the app's revision is still the expected one.
+/// It is over when the app is switched or released, or when its lease ends; setting it again begins the lease anew.
+/// A proxy that is restarted knows of none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppHold {
+    /// The app.
+    pub app: AppName,
+    /// The revision that the caller saw.
+    pub expect: u64,
+    /// It ends by itself so many milliseconds after it was set last.
+    pub lease_ms: u64,
+    /// What waits meanwhile.
+    pub limits: HoldLimits,
+}
+
+/// How much may wait at the proxy while an app is held, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldLimits {
+    /// A request waits so many milliseconds at most.
+    pub wait_ms: u64,
+    /// So many requests wait at once at most.
+    pub requests: u64,
+    /// Their heads have so many bytes together at most. Bodies stay with their clients.
+    pub bytes: u64,
+}
+
 /// The switch is on disk and in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwitchAck {
@@ -122,6 +151,21 @@ pub struct AppCounters {
     pub latency: Histogram,
     /// Requests and streams under way now.
     pub in_flight: InFlight,
+    /// Requests that were parked while the app was held.
+    #[serde(default)]
+    pub parked: Parking,
+}
+
+/// Requests of an app that was held, as one proxy process has counted them since it started.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Parking {
+    /// Waiting now.
+    pub now: u64,
+    /// By what became of them: `released`, `overdue` (waited too long), `refused` (too many waited already),
+    /// `left` (the client went away).
+    pub ended: BTreeMap<String, u64>,
+    /// How long they waited, whatever became of them.
+    pub waited: Histogram,
 }
 
 /// What one proxy process has counted for a container since it started.

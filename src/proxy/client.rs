@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
 use crate::model::{
-    AppName, AppSwitch, CONTROL_VERSION, ContainerId, InFlight, Probe, ProbeOutcome, RouteSet, SwitchAck, Table,
-    TrafficStats,
+    AppHold, AppName, AppSwitch, CONTROL_VERSION, ContainerId, InFlight, Probe, ProbeOutcome, RouteSet, SwitchAck,
+    Table, TrafficStats,
 };
 use crate::ports::{Source, Traffic, TrafficError};
 
@@ -166,6 +166,20 @@ impl Traffic for Client {
     async fn switch(&self, changes: &[AppSwitch]) -> Result<SwitchAck, TrafficError> {
         match self.everywhere(&Request::Switch { changes: changes.to_vec() }, SWITCH_LIMIT).await? {
             Response::Switched { ack } => Ok(ack),
+            other => strange(&other),
+        }
+    }
+
+    async fn hold(&self, hold: &AppHold) -> Result<(), TrafficError> {
+        match self.everywhere(&Request::Hold { hold: hold.clone() }, LIMIT).await? {
+            Response::Done => Ok(()),
+            other => strange(&other),
+        }
+    }
+
+    async fn release(&self, app: &AppName, expect: u64) -> Result<(), TrafficError> {
+        match self.everywhere(&Request::Release { app: app.clone(), expect }, LIMIT).await? {
+            Response::Done => Ok(()),
             other => strange(&other),
         }
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AppName, AppSwitch, ContainerId, InFlight, Probe, ProbeOutcome, RouteSet, SwitchAck, Table, TrafficStats,
+    AppHold, AppName, AppSwitch, ContainerId, InFlight, Probe, ProbeOutcome, RouteSet, SwitchAck, Table, TrafficStats,
 };
 
 /// A line longer than this is nobody's request: a table of a thousand apps has a tenth of it.
@@ -28,6 +28,8 @@ pub(super) enum Request {
     Table,
     SetRoutes { apps: Vec<RouteSet> },
     Switch { changes: Vec<AppSwitch> },
+    Hold { hold: AppHold },
+    Release { app: AppName, expect: u64 },
     Readdress { app: AppName, container: ContainerId, addr: SocketAddr },
     Probe { addr: SocketAddr, probe: Probe, timeout_ms: u64 },
     InFlight { container: ContainerId },

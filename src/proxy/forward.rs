@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
@@ -15,7 +16,8 @@ use super::body::Body;
 use super::headers;
 use super::pages::page;
 use super::peer::Peer;
-use super::plane::{AppRuntime, Plane};
+use super::plane::Plane;
+use super::runtime::AppRuntime;
 use super::send::{Answered, Failure, send};
 use super::stats::{Class, TargetStats};
 use super::tunnel::tunnel;
@@ -106,6 +108,7 @@ fn normalise<B>(request: &mut Request<B>) -> Result<(), (StatusCode, &'static st
 async fn serve(plane: &Plane, app: &AppRuntime, peer: &Peer, mut request: Request<Incoming>) -> Response<Body> {
     let outcome = Outcome { app, started: Instant::now(), counted: false };
     let accept = request.headers().get(ACCEPT).cloned();
+    let carries = !request.body().is_end_stream();
     let upgrade = headers::upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
     headers::prepare_request(request.headers_mut(), peer);
     let failure = match send(app, outcome.started, request).await {
@@ -130,11 +133,26 @@ async fn serve(plane: &Plane, app: &AppRuntime, peer: &Peer, mut request: Reques
             Class::Unavailable,
             "Nothing serves here at the moment. Please try again in a moment.",
         ),
+        Failure::Crowded => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Class::Unavailable,
+            "A new version is being put in place, and too many wait for it already. Please try again in a moment.",
+        ),
+        Failure::Overdue => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Class::Unavailable,
+            "A new version is being put in place, and takes longer than expected. Please try again in a moment.",
+        ),
         Failure::Target => (StatusCode::BAD_GATEWAY, Class::BadGateway, "The app did not answer."),
         Failure::Client => (StatusCode::BAD_REQUEST, Class::Aborted, "The request was not sent to its end."),
     };
     outcome.count(class);
-    page(status, explanation, &accept.into_iter().map(|v| (ACCEPT, v)).collect())
+    let mut answer = page(status, explanation, &accept.into_iter().map(|v| (ACCEPT, v)).collect());
+    if carries && matches!(failure, Failure::Crowded | Failure::Overdue) {
+        // What the client still sends of its body is not waited for.
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 fn is_switch(answer: &Answered) -> bool {

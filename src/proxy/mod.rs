@@ -5,7 +5,8 @@
 //! credential. The agent steers it over a control socket ([`Client`] is the agent's end of it); what it was last
 //! told is on disk and in force again at the next start, whether there is an agent or not.
 //!
-//! A request walks: `listener` → `forward` → `router` → `send` (claim, `pool`) → `body` or `tunnel`.
+//! A request walks: `listener` → `forward` → `router` → `send` (claim, `pool`) → `body` or `tunnel`. While its app
+//! is held it waits in `send` for its turn (`hold`).
 
 mod body;
 mod claim;
@@ -13,6 +14,7 @@ mod client;
 mod control;
 mod forward;
 mod headers;
+mod hold;
 mod listener;
 mod pages;
 mod peer;
@@ -20,6 +22,7 @@ mod plane;
 mod pool;
 mod probe;
 mod router;
+mod runtime;
 mod send;
 mod server;
 mod stats;

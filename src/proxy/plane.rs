@@ -1,14 +1,17 @@
 //! The data plane's state: what the hot path reads, and how a change of the table is put in force.
 
+mod holding;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use chrono::Utc;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::model::{
@@ -18,61 +21,13 @@ use crate::model::{
 use super::control::Response;
 use super::probe::probe;
 use super::router::Router;
-use super::stats::AppStats;
+use super::runtime::{AppRuntime, is_among};
 use super::table::TableFile;
-use super::target::{Claim, Upstream};
-
-/// How often a request looks for a target before it gives up; more than once only while a switch is in progress.
-const LOOKS: usize = 64;
+use super::target::Upstream;
+use holding::Holding;
 
 /// A new target must accept a connection within this time.
 const REACH: Duration = Duration::from_secs(1);
-
-/// An app as the hot path sees it.
-#[derive(Debug, Default)]
-pub(super) struct AppRuntime {
-    active: ArcSwap<Vec<Arc<Upstream>>>,
-    turn: AtomicUsize,
-    pub(super) stats: AppStats,
-}
-
-impl AppRuntime {
-    /// Holds the target with the least under way, in turn among equals; not one of `avoid` if there is another.
-    pub(super) fn claim(&self, avoid: &[Arc<Upstream>]) -> Option<Claim> {
-        for _ in 0..LOOKS {
-            let active = self.active.load();
-            let claim = match active.as_slice() {
-                [] => return None,
-                [only] => Claim::on(only),
-                several => Claim::on(self.choose(several, avoid)?),
-            };
-            // A refusal means that a switch has just replaced what was loaded: load again.
-            if claim.is_some() {
-                return claim;
-            }
-            std::hint::spin_loop();
-        }
-        None
-    }
-
-    fn choose<'a>(&self, several: &'a [Arc<Upstream>], avoid: &[Arc<Upstream>]) -> Option<&'a Arc<Upstream>> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % several.len();
-        let rank = |upstream: &&Arc<Upstream>| {
-            let InFlight { requests, streams } = upstream.in_flight();
-            (is_among(avoid, upstream), upstream.is_ailing(), requests + streams)
-        };
-        several.iter().cycle().skip(turn).take(several.len()).min_by_key(rank)
-    }
-
-    /// Whether there is a target that is not one of these.
-    pub(super) fn has_other_than(&self, these: &[Arc<Upstream>]) -> bool {
-        self.active.load().iter().any(|upstream| !is_among(these, upstream))
-    }
-}
-
-fn is_among(these: &[Arc<Upstream>], upstream: &Arc<Upstream>) -> bool {
-    these.iter().any(|one| Arc::ptr_eq(one, upstream))
-}
 
 /// Who made a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +44,7 @@ struct State {
     table: Table,
     file: TableFile,
     apps: BTreeMap<AppName, Arc<AppRuntime>>,
+    holds: BTreeMap<AppName, Holding>,
 }
 
 /// The data plane.
@@ -110,7 +66,7 @@ impl Plane {
         let (file, table) = TableFile::load(state_dir);
         let plane = Self {
             router: ArcSwap::from_pointee(Router::default()),
-            state: Mutex::new(State { table: Table::default(), file, apps: BTreeMap::new() }),
+            state: Mutex::new(State { table: Table::default(), file, apps: BTreeMap::new(), holds: BTreeMap::new() }),
             upstreams: RwLock::new(HashMap::new()),
             tunnels: TaskTracker::new(),
             retiring: AtomicBool::new(false),
@@ -212,21 +168,30 @@ impl Plane {
 
     /// Puts the table in force: new targets take requests before the pointer moves, old ones refuse after it.
     fn enforce(&self, state: &mut State) {
-        let State { table, apps, .. } = state;
+        let State { table, apps, holds, .. } = state;
+        let stays = |name: &AppName, holding: &Holding| {
+            table.apps.get(name).is_some_and(|entry| entry.revision == holding.revision)
+        };
         let mut old: Vec<Arc<Upstream>> = Vec::new();
         let mut current = old.clone();
         for (name, runtime) in apps.iter() {
             if !table.apps.contains_key(name) {
                 old.extend(runtime.active.swap(Arc::default()).iter().cloned());
+                holds.remove(name);
+                runtime.lot.end();
             }
         }
         apps.retain(|name, _| table.apps.contains_key(name));
         for (name, entry) in &table.apps {
             let runtime = apps.entry(name.clone()).or_default();
             let active: Vec<Arc<Upstream>> = entry.active.iter().map(|target| self.upstream(target)).collect();
-            active.iter().for_each(|upstream| upstream.set_draining(false));
+            let held = holds.get(name).is_some_and(|holding| stays(name, holding));
+            active.iter().for_each(|upstream| upstream.set_draining(held));
             current.extend(active.iter().cloned());
             old.extend(runtime.active.swap(Arc::new(active)).iter().cloned());
+            if !held && holds.remove(name).is_some() {
+                runtime.lot.end();
+            }
         }
         let routes =
             table.apps.iter().filter_map(|(name, entry)| Some((entry.routes.clone(), apps.get(name)?.clone())));
@@ -259,15 +224,19 @@ impl Plane {
         self.upstreams.read().expect("no holder panics").get(container).cloned()
     }
 
-    /// Ends everything that is still under way.
-    pub(super) fn cut_all(&self) {
+    /// Ends everything that is still under way, and turns away what still waits.
+    pub(super) async fn cut_all(&self) {
+        self.state.lock().await.holds.values().for_each(|holding| holding.hold.turn_away());
         let upstreams = self.upstreams.read().expect("no holder panics");
         upstreams.values().for_each(|upstream| upstream.cut(Duration::ZERO));
     }
 
-    /// Closes idle connections to targets, and drops targets that nothing names or uses any more.
+    /// Closes idle connections to targets, drops targets that nothing names or uses any more, and ends holds that nobody
+    /// has prolonged.
     pub(super) async fn sweep(&self) {
-        let state = self.state.lock().await;
+        let mut state = self.state.lock().await;
+        let now = Instant::now();
+        state.lift(|_, holding| holding.until <= now);
         self.forget(&state.table);
         let upstreams = self.upstreams.read().expect("no holder panics");
         upstreams.values().for_each(|upstream| upstream.pool.sweep());
@@ -296,7 +265,11 @@ impl Plane {
             retiring: self.retiring.load(Ordering::SeqCst),
             connections: self.connections.load(Ordering::Relaxed),
             unrouted: self.unrouted.load(Ordering::Relaxed),
-            apps: state.apps.iter().map(|(name, app)| (name.clone(), app.stats.read(of_app(name)))).collect(),
+            apps: state
+                .apps
+                .iter()
+                .map(|(name, app)| (name.clone(), app.stats.read(of_app(name), app.lot.read())))
+                .collect(),
             targets: upstreams.iter().map(|(id, up)| (id.clone(), up.stats.read(up.in_flight()))).collect(),
         }
     }

@@ -9,13 +9,17 @@ use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
 
 use super::body::Upload;
-use super::plane::AppRuntime;
+use super::hold::{Turn, weight};
 use super::pool::Link;
+use super::runtime::{AppRuntime, Unclaimed};
 use super::stats::TargetStats;
 use super::target::{Claim, Upstream};
 
 /// A target that refuses connections is tried for so long: it may be restarting, or about to be replaced.
 const CONNECT_WINDOW: Duration = Duration::from_secs(1);
+
+/// The same after requests have waited for their app: there is somebody, and there may be a crowd.
+const RELEASED_WINDOW: Duration = Duration::from_secs(3);
 
 /// The first wait after a refused connection; doubles.
 const CONNECT_PAUSE: Duration = Duration::from_millis(25);
@@ -40,6 +44,10 @@ pub(super) enum Failure {
     Target,
     /// The client did not send all of its request.
     Client,
+    /// It would have had to wait, and too many waited already.
+    Crowded,
+    /// It has waited in vain.
+    Overdue,
 }
 
 /// What has been tried in vain.
@@ -50,8 +58,9 @@ struct Attempts {
 }
 
 impl Attempts {
-    fn new(now: Instant) -> Self {
-        Self { deadline: now + CONNECT_WINDOW, pause: CONNECT_PAUSE, failed: Vec::new() }
+    fn new(app: &AppRuntime, now: Instant) -> Self {
+        let window = if app.lot.is_crowded(now) { RELEASED_WINDOW } else { CONNECT_WINDOW };
+        Self { deadline: now + window, pause: CONNECT_PAUSE, failed: Vec::new() }
     }
 
     /// After a failure: goes on at once where there is another target, else after a pause; false when it is time to
@@ -75,12 +84,25 @@ impl Attempts {
 /// Sends a request. What was not written to a connection that turned out dead is sent again on another; what was
 /// written is not, because it may have been carried out, unless carrying it out twice is the same as once (RFC 9110
 /// 9.2.2) and the connection had been idle. `now` is when the request came.
-pub(super) async fn send(app: &AppRuntime, now: Instant, request: Request<Incoming>) -> Result<Answered, Failure> {
+///
+/// While the app is held it waits, and begins anew when it is let go.
+pub(super) async fn send(app: &AppRuntime, mut now: Instant, request: Request<Incoming>) -> Result<Answered, Failure> {
     let mut request = request.map(Upload::from);
-    let mut attempts = Attempts::new(now);
+    let (mut parked, mut turn) = (None, None);
+    let mut attempts = Attempts::new(app, now);
     let mut fresh_only = false;
     loop {
-        let claim = app.claim(&attempts.failed).ok_or(Failure::NoTarget)?;
+        let claim = match app.claim(&attempts.failed) {
+            Ok(claim) => claim,
+            Err(Unclaimed::NoTarget) => return Err(Failure::NoTarget),
+            Err(Unclaimed::Held(hold)) => {
+                let since = *parked.get_or_insert_with(Instant::now);
+                turn = Some(Box::pin(app.lot.wait(&hold, weight(&request), since)).await?);
+                now = Instant::now();
+                attempts = Attempts::new(app, now);
+                continue;
+            }
+        };
         let upstream = claim.upstream().clone();
         let kept = if fresh_only { None } else { upstream.pool.take(now) };
         let reused = kept.is_some();
@@ -89,11 +111,13 @@ pub(super) async fn send(app: &AppRuntime, now: Instant, request: Request<Incomi
             None => match Link::connect(upstream.addr()).await {
                 Ok(link) => link,
                 Err(error) => {
-                    drop(claim);
+                    drop((claim, turn.take()));
                     if attempts.may_go_on(app, upstream.clone()).await {
                         continue;
                     }
-                    return Err(failed(&upstream, &error));
+                    let failure = failed(&upstream, &error);
+                    // The hold has ended with nobody there, which is a matter of time and no error of the app.
+                    return Err(if parked.is_some() { Failure::Overdue } else { failure });
                 }
             },
         };
@@ -102,6 +126,7 @@ pub(super) async fn send(app: &AppRuntime, now: Instant, request: Request<Incomi
             biased;
             sent = link.send(request) => sent,
             () = claim.cut() => return Err(Failure::Target),
+            never = Turn::pass_on(turn.take()) => match never {},
         };
         let TrySend { unsent, error } = match sent {
             Ok(response) => {

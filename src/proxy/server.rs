@@ -120,7 +120,7 @@ async fn finish(
         if begun.elapsed() >= grace {
             let InFlight { requests, streams } = plane.in_flight();
             tracing::warn!(requests, streams, "the time for what is under way is over: it is broken off");
-            plane.cut_all();
+            plane.cut_all().await;
             let _ = tokio::time::timeout(CUT, async { tokio::join!(connections.wait(), plane.tunnels.wait()) }).await;
             break;
         }
@@ -206,6 +206,8 @@ async fn answer(plane: &Plane, envelope: Envelope) -> Response {
         Request::Table => Response::Table { table: plane.table().await },
         Request::SetRoutes { apps } => plane.set_routes(apps, how).await,
         Request::Switch { changes } => plane.switch(changes, how).await,
+        Request::Hold { hold } => plane.hold(&hold, how).await,
+        Request::Release { app, expect } => plane.release(&app, expect, how).await,
         Request::Readdress { app, container, addr } => plane.readdress(&app, &container, addr, how).await,
         Request::Probe { addr, probe: kind, timeout_ms } => {
             let limit = Duration::from_millis(timeout_ms).min(LONGEST_PROBE);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::model::{AppCounters, Histogram, InFlight, LATENCY_BUCKETS_MS, TargetCounters};
+use crate::model::{AppCounters, Histogram, InFlight, LATENCY_BUCKETS_MS, Parking, TargetCounters};
 
 /// How a request ended, as its app's counter shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +42,35 @@ impl Class {
     }
 }
 
+/// A histogram in the making.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    buckets: [AtomicU64; LATENCY_BUCKETS_MS.len() + 1],
+    sum_us: AtomicU64,
+}
+
+impl Times {
+    pub(super) fn add(&self, elapsed: Duration) {
+        let ms = elapsed.as_secs_f64() * 1000.0;
+        let bucket = LATENCY_BUCKETS_MS.partition_point(|bound| *bound < ms);
+        if let Some(counter) = self.buckets.get(bucket) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        self.sum_us.fetch_add(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a sum of microseconds; the last digits don't matter")]
+    pub(super) fn read(&self) -> Histogram {
+        let buckets = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
+        Histogram { buckets, sum_ms: self.sum_us.load(Ordering::Relaxed) as f64 / 1000.0 }
+    }
+}
+
 /// An app's counters.
 #[derive(Debug, Default)]
 pub(super) struct AppStats {
     classes: [AtomicU64; CLASSES.len()],
-    buckets: [AtomicU64; LATENCY_BUCKETS_MS.len() + 1],
-    sum_us: AtomicU64,
+    times: Times,
 }
 
 impl AppStats {
@@ -58,24 +81,16 @@ impl AppStats {
     }
 
     pub(super) fn latency(&self, elapsed: Duration) {
-        let ms = elapsed.as_secs_f64() * 1000.0;
-        let bucket = LATENCY_BUCKETS_MS.partition_point(|bound| *bound < ms);
-        if let Some(counter) = self.buckets.get(bucket) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-        self.sum_us.fetch_add(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.times.add(elapsed);
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a sum of microseconds; the last digits don't matter")]
-    pub(super) fn read(&self, in_flight: InFlight) -> AppCounters {
+    pub(super) fn read(&self, in_flight: InFlight, parked: Parking) -> AppCounters {
         let requests = CLASSES
             .iter()
             .zip(&self.classes)
             .map(|((_, name), counter)| ((*name).to_owned(), counter.load(Ordering::Relaxed)))
             .collect();
-        let buckets = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
-        let sum_ms = self.sum_us.load(Ordering::Relaxed) as f64 / 1000.0;
-        AppCounters { requests, latency: Histogram { buckets, sum_ms }, in_flight }
+        AppCounters { requests, latency: self.times.read(), in_flight, parked }
     }
 }
 
@@ -112,7 +127,7 @@ mod tests {
         for micros in [500, 501, 20_000_000] {
             stats.latency(Duration::from_micros(micros));
         }
-        let buckets = stats.read(InFlight::default()).latency.buckets;
+        let buckets = stats.read(InFlight::default(), Parking::default()).latency.buckets;
         assert_eq!((buckets[0], buckets[1], buckets.last()), (1, 1, Some(&1)));
         assert_eq!(buckets.len(), LATENCY_BUCKETS_MS.len() + 1);
     }
@@ -121,7 +136,7 @@ mod tests {
     fn classes_are_counted_under_their_names() {
         let stats = AppStats::default();
         CLASSES.iter().for_each(|(class, _)| stats.count(*class));
-        let requests = stats.read(InFlight::default()).requests;
+        let requests = stats.read(InFlight::default(), Parking::default()).requests;
         assert!(CLASSES.iter().all(|(_, name)| requests.get(*name) == Some(&1)), "{requests:?}");
     }
 }

@@ -112,25 +112,25 @@ impl Artifacts for Client {
         repository: &Repository,
         version: &Version,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let host = self.host(repository)?;
+        let (repository, host) = &self.origin(repository)?;
         match version {
-            Version::Tag(tag) => self.document(&host, repository, format!("manifests/{tag}")).await,
+            Version::Tag(tag) => self.document(host, repository, format!("manifests/{tag}")).await,
             Version::Digest(digest) => {
-                let body = self.document(&host, repository, format!("manifests/{digest}")).await?;
-                Self::checked(&host, repository, digest, body)
+                let body = self.document(host, repository, format!("manifests/{digest}")).await?;
+                Self::checked(host, repository, digest, body)
             }
         }
     }
 
     async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Option<Vec<u8>>, RegistryError> {
-        let host = self.host(repository)?;
-        let body = self.document(&host, repository, format!("blobs/{digest}")).await?;
-        Self::checked(&host, repository, digest, body)
+        let (repository, host) = &self.origin(repository)?;
+        let body = self.document(host, repository, format!("blobs/{digest}")).await?;
+        Self::checked(host, repository, digest, body)
     }
 
     async fn referrers(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Referrer>, RegistryError> {
-        let host = self.host(repository)?;
-        if let Some(found) = self.by_api(&host, repository, digest).await?
+        let (repository, host) = &self.origin(repository)?;
+        if let Some(found) = self.by_api(host, repository, digest).await?
             && !found.is_empty()
         {
             return Ok(found);
@@ -138,7 +138,7 @@ impl Artifacts for Client {
         // Whoever pushes to a registry without the API keeps the list under a tag. One that got the API later may have
         // the tag still.
         let tag = digest.stand_in("");
-        let Some(body) = self.document(&host, repository, format!("manifests/{tag}")).await? else {
+        let Some(body) = self.document(host, repository, format!("manifests/{tag}")).await? else {
             return Ok(Vec::new());
         };
         let index = serde_json::from_slice::<Index>(&body).map_err(|error| {

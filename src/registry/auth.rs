@@ -31,6 +31,8 @@ pub(super) struct Tokens {
     scopes: Mutex<HashMap<String, Entry>>,
     basic: std::sync::atomic::AtomicBool,
     challenge: Mutex<HashMap<String, Challenge>>,
+    /// The last one of any repository, without its scope.
+    likely: Mutex<Option<Challenge>>,
 }
 
 /// A token service's answer.
@@ -71,7 +73,16 @@ impl Tokens {
         self.challenge.lock().expect("no holder panics").get(repository).cloned()
     }
 
+    /// The challenge that a repository which was not asked for yet will most likely give: a first look then costs no
+    /// request that is refused.
+    pub(super) fn likely_challenge(&self) -> Option<Challenge> {
+        self.likely.lock().expect("no holder panics").clone()
+    }
+
     pub(super) fn learn(&self, repository: &str, challenge: &Challenge) {
+        let mut likely = challenge.clone();
+        likely.parameters.remove("scope");
+        *self.likely.lock().expect("no holder panics") = Some(likely);
         self.challenge.lock().expect("no holder panics").insert(repository.to_owned(), challenge.clone());
     }
 }

@@ -3,7 +3,9 @@
 //! A 5xx concerns its repository: others of the registry are still asked. A 429 concerns the registry, and so do
 //! connections that fail several times in a row.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Duration;
@@ -22,6 +24,9 @@ const BELIEVED: Duration = Duration::from_secs(6 * 3600);
 
 /// Connections that fail, or repositories that are silent, so often in a row speak of the registry, not of chance.
 const IN_A_ROW: usize = 3;
+
+/// Less left after so many HEADs in a row: they count. Fewer can be others behind the same address.
+const FALLS: usize = 3;
 
 /// Who must wait because of what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,9 +104,50 @@ pub(super) struct Standing {
     /// When the quota was last written down.
     #[serde(skip)]
     quota_kept: Option<Time>,
+    /// HEADs in a row after which less was left than before.
+    #[serde(skip)]
+    falls: usize,
+    #[serde(skip)]
+    last_was_head: bool,
+    /// Hashes of the tags that were asked for.
+    #[serde(skip)]
+    watched: HashSet<u64>,
 }
 
 impl Standing {
+    /// A tag of this registry is looked at.
+    pub(super) fn watches(&mut self, reference: &str) {
+        let mut hasher = std::hash::DefaultHasher::new();
+        reference.hash(&mut hasher);
+        self.watched.insert(hasher.finish());
+    }
+
+    /// Tags that are looked at.
+    pub(super) fn watched(&self) -> usize {
+        self.watched.len()
+    }
+
+    /// What is left now. Docker Hub does not count HEAD, others may: whether looks count is seen by what they leave.
+    /// Returns whether that is news.
+    pub(super) fn take_quota(&mut self, mut quota: Quota, by_head: bool, polls_by_get: bool) -> bool {
+        let before = self.quota.as_ref().and_then(|quota| quota.remaining);
+        let counted = self.quota.as_ref().is_some_and(|quota| quota.looks_count);
+        if by_head && self.last_was_head {
+            match before.cmp(&quota.remaining) {
+                Ordering::Greater => self.falls = self.falls.saturating_add(1),
+                Ordering::Equal => self.falls = 0,
+                // Time gives some back.
+                Ordering::Less => {}
+            }
+        }
+        self.last_was_head = by_head;
+        let same = by_head && before == quota.remaining;
+        quota.looks_count = polls_by_get || self.falls >= FALLS || (counted && !same);
+        let news = quota.looks_count && !counted;
+        self.quota = Some(quota);
+        news
+    }
+
     /// The quota need not be written down now: it changes with every request, and a minute's change is nothing.
     pub(super) fn quota_is_kept(&mut self, now: Time) -> bool {
         let kept = self.quota_kept.is_some_and(|at| at <= now && now - at < chrono::Duration::minutes(1));
@@ -251,6 +297,34 @@ mod tests {
             assert_eq!(until(&standing, "a", 0), Some(waited), "{asked:?}");
             assert_eq!(until(&standing, "a", -30_000), None, "the clock was set back");
         }
+    }
+
+    #[test]
+    fn looks_count_when_each_leaves_less_and_not_when_they_leave_the_same() {
+        let quota = |remaining| Quota {
+            limit: Some(100),
+            remaining: Some(remaining),
+            window_seconds: Some(3600),
+            resets_seconds: None,
+            looks_count: false,
+            at: at(0),
+        };
+        let mut standing = Standing::default();
+        for (remaining, by_head, counts) in [
+            (90, true, false),
+            (89, true, false),
+            (88, true, false),
+            (80, false, false),
+            (79, true, false),
+            (78, true, true),
+            (99, true, true),
+            (99, true, false),
+            (98, false, false),
+        ] {
+            standing.take_quota(quota(remaining), by_head, false);
+            assert_eq!(standing.quota.as_ref().unwrap().looks_count, counts, "{remaining}");
+        }
+        assert!(standing.take_quota(quota(97), false, true), "a registry without HEAD");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use chrono::Utc;
 use http::header::ETAG;
 use http::{HeaderMap, Method, StatusCode};
+use tokio::time::Duration;
 
 use crate::metrics::Metrics;
 use crate::model::{
@@ -14,13 +15,12 @@ use crate::model::{
 };
 use crate::ports::{Registry, RegistryError, RegistryErrorKind, Store};
 
-use super::backoff::Standing;
-use super::credentials::{Finder, dockers_own};
-use super::host::{Answer, Ask, Host};
+use super::credentials::{Finder, same_entries};
+use super::documents::Documents;
+use super::host::{Ask, Host, is_plain};
 use super::manifest::{Document, config_platform, matches, read};
 use super::pool::Pools;
-use super::quota::quota;
-use super::refusal::{same, trouble};
+use super::quota::spacing;
 use super::{Config, Limits, RegistryConfig, tags};
 
 /// Answers to a HEAD that `resolve` makes sense of.
@@ -38,8 +38,17 @@ pub struct Client {
     hosts: RwLock<HashMap<String, Arc<Host>>>,
     pools: Pools,
     limits: Limits,
+    documents: Documents,
     pub(super) metrics: Metrics,
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
+}
+
+/// Where to ask for a repository: its mirrors, then the registry itself.
+struct Way {
+    /// Called by its registry's own name.
+    repository: Repository,
+    mirrors: Vec<Arc<Host>>,
+    origin: Arc<Host>,
 }
 
 impl Client {
@@ -48,11 +57,11 @@ impl Client {
         Self::with_limits(config, metrics, store, Limits::default())
     }
 
-    pub(super) fn with_limits(config: Config, metrics: Metrics, store: Arc<dyn Store>, limits: Limits) -> Self {
+    pub(crate) fn with_limits(config: Config, metrics: Metrics, store: Arc<dyn Store>, limits: Limits) -> Self {
         // TLS needs a provider of cryptography; that somebody has set it already is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (config, hosts, pools) = (RwLock::new(config), RwLock::default(), Pools::new(limits));
-        Self { config, hosts, pools, limits, metrics, store }
+        Self { config, hosts, pools, limits, documents: Documents::default(), metrics, store }
     }
 
     /// Takes another configuration. A registry whose settings are the same keeps its tokens and waits; the others are
@@ -60,121 +69,64 @@ impl Client {
     pub fn reconfigure(&self, config: Config) {
         let mut current = self.config.write().expect("no holder panics");
         let same_docker = current.docker_config == config.docker_config;
-        self.hosts.write().expect("no holder panics").retain(|name, host| {
-            let settings = config.registries.get(name).cloned().unwrap_or_default();
-            same_docker && host.config.ca_file.is_none() && same_settings(&settings, &host.config)
+        self.hosts.write().expect("no holder panics").retain(|_, host| {
+            let settings = config.registries.get(&host.name).cloned().unwrap_or_default();
+            let files = host.config.ca_file.is_some() || host.config.client_cert_file.is_some();
+            same_docker
+                && !files
+                && same_settings(&settings, &host.config)
+                && same_entries(&current, &config, &host.name)
         });
         self.pools.forget();
         *current = config;
     }
 
-    pub(super) fn host(&self, repository: &Repository) -> Result<Arc<Host>, RegistryError> {
+    /// Where to ask for a repository.
+    fn way(&self, repository: &Repository) -> Result<Way, RegistryError> {
+        // Held until the hosts are in their places, so that a change of the configuration can't come between.
+        let config = self.config.read().expect("no holder panics");
+        let repository = config.own_name(repository);
         let name = repository.registry();
-        if let Some(host) = self.hosts.read().expect("no holder panics").get(name) {
+        let mirrors = config.registries.get(name).map(|registry| registry.mirrors.as_slice()).unwrap_or_default();
+        let mirrors = mirrors.iter().filter_map(|mirror| {
+            let host = self.host(&config, &repository, (mirror, mirror, Some(name)));
+            host.inspect_err(|error| tracing::warn!("mirror {mirror} is not used: {error}")).ok()
+        });
+        let mirrors = mirrors.collect();
+        let origin = self.host(&config, &repository, (name, repository.api_host(), None))?;
+        drop(config);
+        Ok(Way { repository, mirrors, origin })
+    }
+
+    /// The registry itself, past its mirrors: one that keeps copies may not know yet what was pushed beside an image.
+    pub(super) fn origin(&self, repository: &Repository) -> Result<(Repository, Arc<Host>), RegistryError> {
+        let way = self.way(repository)?;
+        Ok((way.repository, way.origin))
+    }
+
+    fn host(
+        &self,
+        config: &Config,
+        repository: &Repository,
+        place: (&str, &str, Option<&str>),
+    ) -> Result<Arc<Host>, RegistryError> {
+        let key = key(place.0, place.2);
+        if let Some(host) = self.hosts.read().expect("no holder panics").get(&key) {
             return Ok(host.clone());
         }
-        // Held until the host is in its place, so that a change of the configuration can't come between.
-        let config = self.config.read().expect("no holder panics");
-        let settings = config.registries.get(name).cloned().unwrap_or_default();
-        let finder = Finder::new(name, &settings, config.docker_config.clone().or_else(dockers_own));
-        let host = Host::new(repository, &settings, finder, &self.pools, self.limits, self.metrics.clone()).map_err(
-            |message| RegistryError { kind: RegistryErrorKind::Tls, message, retry_after: None, source: None },
-        )?;
+        let settings = config.registries.get(place.0).cloned().unwrap_or_default();
+        let finder = Finder::new(place.0, is_plain(place.1, &settings), config);
+        let metrics = self.metrics.clone();
+        let host = Host::new(place, &settings, finder, &self.pools, self.limits, metrics).map_err(|words| {
+            let message = format!("{words} (asked for {repository})");
+            RegistryError { kind: RegistryErrorKind::Tls, message, retry_after: None, source: None }
+        })?;
         let mut hosts = self.hosts.write().expect("no holder panics");
-        let host = hosts.entry(name.to_owned()).or_insert_with(|| {
+        let host = hosts.entry(key).or_insert_with(|| {
             self.restore(&host);
             Arc::new(host)
         });
         Ok(host.clone())
-    }
-
-    /// What the last run knew of a registry.
-    fn restore(&self, host: &Host) {
-        let note = self.store.note(&note_key(&host.name)).unwrap_or_else(|error| {
-            tracing::debug!(registry = host.name, %error, "an earlier wait is not known");
-            None
-        });
-        let Some(standing) = note.and_then(|bytes| serde_json::from_slice::<Standing>(&bytes).ok()) else { return };
-        self.show(host, &standing);
-        *host.standing.lock().expect("no holder panics") = standing;
-    }
-
-    /// An error at once while the registry or the repository is not to be asked.
-    fn waiting(&self, host: &Host, repository: &Repository) -> Result<(), RegistryError> {
-        let now = Utc::now();
-        let standing = host.standing.lock().expect("no holder panics");
-        let Some((until, kind, why)) = standing.waits(repository.path(), now) else { return Ok(()) };
-        let words = format!("not asked before {} because of this: {why}", until.format("%H:%M:%S UTC"));
-        Err(RegistryError { retry_after: (until - now).to_std().ok(), ..host.error(kind, repository, &words, None) })
-    }
-
-    /// Sends, and learns from the answer or the lack of one. `fine` are answers that are no failures to the caller.
-    pub(super) async fn ask(&self, host: &Host, ask: &Ask<'_>, fine: &[StatusCode]) -> Result<Answer, RegistryError> {
-        // The slot comes first: whoever queued for it must see the wait that those before ran into.
-        let _slot = host.slots.acquire().await.expect("the semaphore is never closed");
-        self.waiting(host, ask.repository)?;
-        let answered = match host.send(ask).await {
-            Ok(answer) => {
-                self.read_quota(host, &answer.headers);
-                if answer.status.is_success() || fine.contains(&answer.status) {
-                    Ok(answer)
-                } else {
-                    let what = format!("{} is answered with", ask.path);
-                    Err(host.failed_answer(ask.repository, &what, &answer).await)
-                }
-            }
-            Err(error) => Err(error),
-        };
-        let path = ask.repository.path();
-        let changed = {
-            let mut standing = host.standing.lock().expect("no holder panics");
-            match answered.as_ref().map_err(|error| (error, trouble(error))) {
-                Err((error, Some(trouble))) => {
-                    let (why, wait) = (&error.message, error.retry_after);
-                    standing.failed(path, trouble, why, wait, Utc::now(), rand::random())
-                }
-                _ => standing.well(path, Utc::now()),
-            }
-        };
-        if changed {
-            self.keep(host);
-        }
-        answered
-    }
-
-    fn read_quota(&self, host: &Host, headers: &HeaderMap) {
-        let Some(quota) = quota(headers, Utc::now()) else { return };
-        let gauge = |value: Option<u64>, gauge: &prometheus::IntGaugeVec| {
-            if let Some(value) = value.and_then(|v| i64::try_from(v).ok()) {
-                gauge.with_label_values(&[&host.name]).set(value);
-            }
-        };
-        gauge(quota.remaining, &self.metrics.registry_quota_remaining);
-        gauge(quota.limit, &self.metrics.registry_quota_limit);
-        let now = quota.at;
-        let kept = {
-            let mut standing = host.standing.lock().expect("no holder panics");
-            standing.quota = Some(quota);
-            standing.quota_is_kept(now)
-        };
-        if !kept {
-            self.keep(host);
-        }
-    }
-
-    /// Writes down what must survive a restart.
-    fn keep(&self, host: &Host) {
-        let standing: Standing = host.standing.lock().expect("no holder panics").clone();
-        self.show(host, &standing);
-        let bytes = serde_json::to_vec(&standing).expect("a standing can be written as JSON");
-        if let Err(error) = self.store.put_note(&note_key(&host.name), &bytes) {
-            tracing::debug!(registry = host.name, %error, "the wait is forgotten at a restart");
-        }
-    }
-
-    fn show(&self, host: &Host, standing: &Standing) {
-        let until = standing.whole(Utc::now()).map_or(0, |(until, _)| until.timestamp());
-        self.metrics.registry_backoff_until_timestamp_seconds.with_label_values(&[&host.name]).set(until);
     }
 
     /// The document behind a tag or digest, whole.
@@ -210,23 +162,92 @@ impl Client {
         }
         got
     }
+
+    async fn resolve_at(
+        &self,
+        host: &Host,
+        repository: &Repository,
+        tag: &Tag,
+        last: Option<&Cached>,
+    ) -> Result<Resolved, RegistryError> {
+        host.standing.lock().expect("no holder panics").watches(&reference(repository, tag));
+        if host.habits.head_is_useless() {
+            return self.resolve_by_get(host, repository, tag).await;
+        }
+        let conditional = last.and_then(|last| Some((last, sendable(last.etag.as_deref(), &last.digest)?)));
+        let path = format!("manifests/{tag}");
+        let ask = Ask { method: Method::HEAD, repository, path, if_none_match: conditional.map(|(_, etag)| etag) };
+        let answer = self.ask(host, &ask, &ODD).await?;
+        match (answer.status.as_u16(), conditional) {
+            (304, Some((last, _))) => {
+                Ok(Resolved { digest: last.digest.clone(), cached: last.clone(), not_modified: true })
+            }
+            (200..=299, _) => {
+                host.habits.found(&reference(repository, tag));
+                match read_head(&answer.headers, last) {
+                    Some(cached) => Ok(Resolved { digest: cached.digest.clone(), cached, not_modified: false }),
+                    None => self.resolve_by_get(host, repository, tag).await,
+                }
+            }
+            (404, _) if host.habits.is_missing(&reference(repository, tag)) => {
+                Err(host.failed_answer(repository, &format!("{} is answered with", ask.path), &answer).await)
+            }
+            (400 | 404 | 405 | 501, _) => self.tell_by_get(host, repository, tag, answer.status).await,
+            _ => {
+                let words = format!("{} is answered with {}, which was not asked for", ask.path, answer.status);
+                Err(host.error(RegistryErrorKind::Protocol, repository, &words, None))
+            }
+        }
+    }
+
+    async fn manifest_at(
+        &self,
+        host: &Host,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<ManifestDetails, RegistryError> {
+        let protocol = |words: &str| host.error(RegistryErrorKind::Protocol, repository, words, None);
+        let body = self.get(host, repository, format!("manifests/{digest}")).await?;
+        let foreign = |digest: &Digest| protocol(&format!("what it gave for {digest} has another digest"));
+        if !matches(digest, &body) {
+            return Err(foreign(digest));
+        }
+        let details = match read(digest, &body).map_err(|words| protocol(&words))? {
+            Document::Index(details) => details,
+            Document::Manifest(config) => {
+                let body = self.get(host, repository, format!("blobs/{config}")).await?;
+                if !matches(&config, &body) {
+                    return Err(foreign(&config));
+                }
+                let platforms = vec![(config_platform(&body), digest.clone())];
+                ManifestDetails { digest: digest.clone(), platforms }
+            }
+        };
+        self.documents.put(repository, &details);
+        Ok(details)
+    }
 }
 
+/// A mirror that does not answer is no failure: the registry itself is asked next.
+fn passed_over(error: &RegistryError) {
+    tracing::debug!("a mirror is passed over: {error}");
+}
+
+/// The same but for who we are, which `same_entries` compares.
 fn same_settings(one: &RegistryConfig, other: &RegistryConfig) -> bool {
-    let password = match (&one.password, &other.password) {
-        (Some(one), Some(other)) => same(one, other),
-        (one, other) => one.is_none() && other.is_none(),
-    };
-    password
-        && one.username == other.username
-        && one.password_file == other.password_file
-        && one.ca_file == other.ca_file
+    one.ca_file == other.ca_file
+        && one.client_cert_file == other.client_cert_file
+        && one.client_key_file == other.client_key_file
+        && one.insecure == other.insecure
         && one.http == other.http
+        && one.mirrors == other.mirrors
+        && one.aliases == other.aliases
         && one.max_concurrent == other.max_concurrent
 }
 
-fn note_key(registry: &str) -> String {
-    format!("registry/{registry}")
+/// What a host is kept by: a mirror's answers for one registry say nothing about those for another.
+pub(super) fn key(name: &str, ns: Option<&str>) -> String {
+    ns.map_or_else(|| name.to_owned(), |ns| format!("{name}?ns={ns}"))
 }
 
 fn reference(repository: &Repository, tag: &Tag) -> String {
@@ -258,67 +279,50 @@ impl Registry for Client {
         tag: &Tag,
         last: Option<&Cached>,
     ) -> Result<Resolved, RegistryError> {
-        let host = self.host(repository)?;
-        if host.habits.head_is_useless() {
-            return self.resolve_by_get(&host, repository, tag).await;
-        }
-        let conditional = last.and_then(|last| Some((last, sendable(last.etag.as_deref(), &last.digest)?)));
-        let path = format!("manifests/{tag}");
-        let ask = Ask { method: Method::HEAD, repository, path, if_none_match: conditional.map(|(_, etag)| etag) };
-        let answer = self.ask(&host, &ask, &ODD).await?;
-        match (answer.status.as_u16(), conditional) {
-            (304, Some((last, _))) => {
-                Ok(Resolved { digest: last.digest.clone(), cached: last.clone(), not_modified: true })
-            }
-            (200..=299, _) => {
-                host.habits.found(&reference(repository, tag));
-                match read_head(&answer.headers, last) {
-                    Some(cached) => Ok(Resolved { digest: cached.digest.clone(), cached, not_modified: false }),
-                    None => self.resolve_by_get(&host, repository, tag).await,
-                }
-            }
-            (404, _) if host.habits.is_missing(&reference(repository, tag)) => {
-                Err(host.failed_answer(repository, &format!("{} is answered with", ask.path), &answer).await)
-            }
-            (400 | 404 | 405 | 501, _) => self.tell_by_get(&host, repository, tag, answer.status).await,
-            _ => {
-                let words = format!("{} is answered with {}, which was not asked for", ask.path, answer.status);
-                Err(host.error(RegistryErrorKind::Protocol, repository, &words, None))
+        let Way { repository, mirrors, origin } = self.way(repository)?;
+        for mirror in &mirrors {
+            match self.resolve_at(mirror, &repository, tag, last).await {
+                Ok(resolved) => return Ok(resolved),
+                Err(error) => passed_over(&error),
             }
         }
+        self.resolve_at(&origin, &repository, tag, last).await
     }
 
     async fn tags(&self, repository: &Repository, last: Option<&CachedTags>) -> Result<TagList, RegistryError> {
-        let host = self.host(repository)?;
-        tags::read(self, &host, repository, last).await
+        // A mirror may list only what went through it.
+        let (repository, origin) = self.origin(repository)?;
+        tags::read(self, &origin, &repository, last).await
     }
 
     async fn manifest(&self, repository: &Repository, digest: &Digest) -> Result<ManifestDetails, RegistryError> {
-        let host = self.host(repository)?;
-        let protocol = |words: &str| host.error(RegistryErrorKind::Protocol, repository, words, None);
-        let body = self.get(&host, repository, format!("manifests/{digest}")).await?;
-        let foreign = |digest: &Digest| protocol(&format!("what it gave for {digest} has another digest"));
-        if !matches(digest, &body) {
-            return Err(foreign(digest));
+        let Way { repository, mirrors, origin } = self.way(repository)?;
+        if let Some(known) = self.documents.get(&repository, digest) {
+            return Ok(known);
         }
-        match read(digest, &body).map_err(|words| protocol(&words))? {
-            Document::Index(details) => Ok(details),
-            Document::Manifest(config) => {
-                let body = self.get(&host, repository, format!("blobs/{config}")).await?;
-                if !matches(&config, &body) {
-                    return Err(foreign(&config));
-                }
-                Ok(ManifestDetails {
-                    digest: digest.clone(),
-                    platforms: vec![(config_platform(&body), digest.clone())],
-                })
+        for mirror in &mirrors {
+            match self.manifest_at(mirror, &repository, digest).await {
+                Ok(details) => return Ok(details),
+                Err(error) => passed_over(&error),
             }
         }
+        self.manifest_at(&origin, &repository, digest).await
     }
 
     async fn pull_auth(&self, repository: &Repository) -> Result<Option<Credentials>, RegistryError> {
-        let host = self.host(repository)?;
-        host.credentials(repository).await
+        let (repository, origin) = self.origin(repository)?;
+        origin.credentials(&repository).await
+    }
+
+    fn spacing(&self, repository: &Repository) -> Option<Duration> {
+        let (_, origin) = self.origin(repository).ok()?;
+        let spacing = {
+            let standing = origin.standing.lock().expect("no holder panics");
+            spacing(standing.quota.as_ref()?, standing.watched(), Utc::now())
+        };
+        let seconds = spacing.and_then(|spacing| i64::try_from(spacing.as_secs()).ok()).unwrap_or_default();
+        self.metrics.registry_check_spacing_seconds.with_label_values(&[&origin.name]).set(seconds);
+        spacing
     }
 
     fn status(&self) -> Vec<RegistryStatus> {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use http::header::{ACCEPT, AUTHORIZATION, IF_NONE_MATCH, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant};
 use url::Url;
@@ -19,6 +19,7 @@ use super::backoff::Standing;
 use super::challenge::{Challenge, parse};
 use super::credentials::Finder;
 use super::habits::Habits;
+use super::lanes::Lanes;
 use super::pool::{Pools, Trust};
 use super::{DOCUMENT, Limits, RegistryConfig};
 
@@ -45,11 +46,13 @@ pub(super) struct Host {
     pub(super) config: RegistryConfig,
     pub(super) http: reqwest::Client,
     pub(super) limits: Limits,
+    /// Of a mirror: whose images are asked for (`?ns=`).
+    pub(super) ns: Option<String>,
     /// Requests under way at once.
     pub(super) slots: Semaphore,
+    /// One request of a repository at a time.
+    pub(super) lanes: Lanes,
     pub(super) tokens: Tokens,
-    /// What its token service did not accept, and until when it is not shown again.
-    pub(super) refused_secret: Mutex<Option<(SecretString, Instant)>>,
     pub(super) finder: Finder,
     pub(super) standing: Mutex<Standing>,
     pub(super) habits: Habits,
@@ -73,33 +76,34 @@ pub(super) struct Answer {
 }
 
 impl Host {
-    /// Prepares the way to a registry. The error is a sentence for a person.
+    /// Prepares the way to a registry, or to a mirror of the one called `ns`. The error is a sentence for a person.
     pub(super) fn new(
-        repository: &Repository,
+        (name, api, ns): (&str, &str, Option<&str>),
         config: &RegistryConfig,
         finder: Finder,
         pools: &Pools,
         limits: Limits,
         metrics: Metrics,
     ) -> Result<Self, String> {
-        let (name, api) = (repository.registry(), repository.api_host());
-        // Whoever names certificates for a registry on this host means TLS.
-        let plain = config.http || (is_loopback(api) && config.ca_file.is_none());
-        let trust = match &config.ca_file {
-            _ if plain => Trust::Plain,
-            Some(path) => Trust::File(path.clone()),
-            None => Trust::System,
+        let plain = is_plain(api, config);
+        let trust = Trust {
+            plain,
+            here: is_loopback(api),
+            authorities: config.ca_file.clone().filter(|_| !plain),
+            anything: config.insecure && !plain,
+            identity: config.client_cert_file.clone().map(|path| (path, config.client_key_file.clone())),
         };
         Ok(Self {
             name: name.to_owned(),
             base: format!("{}://{api}/v2/", if plain { "http" } else { "https" }),
             plain,
+            ns: ns.map(str::to_owned),
             config: config.clone(),
             http: pools.client(&trust).map_err(|words| format!("registry {name}: {words}"))?,
             limits,
             slots: Semaphore::new(config.max_concurrent.unwrap_or(CONCURRENT).clamp(1, Semaphore::MAX_PERMITS)),
+            lanes: Lanes::default(),
             tokens: Tokens::default(),
-            refused_secret: Mutex::default(),
             finder,
             standing: Mutex::default(),
             habits: Habits::default(),
@@ -115,7 +119,11 @@ impl Host {
             Some(ready) => Some(ready),
             None => match self.tokens.known_challenge(path) {
                 Some(challenge) => self.introduce(ask.repository, &challenge, None).await?,
-                None => None,
+                // What holds for another repository here most likely holds for this one; if not, it will say so itself.
+                None => match self.tokens.likely_challenge() {
+                    Some(challenge) => self.introduce(ask.repository, &challenge, None).await.unwrap_or_default(),
+                    None => None,
+                },
             },
         };
         let answer = self.once(ask, introduction.as_ref()).await?;
@@ -129,8 +137,11 @@ impl Host {
             let words = format!("it answered 401 and asks for nothing that tagboat knows ({})", schemes.join(", "));
             return Err(self.refused(ask.repository, &words).await);
         };
+        if challenge.scheme == "bearer" {
+            self.tokens.learn(path, challenge);
+        }
         let Some(introduction) = self.introduce(ask.repository, challenge, introduction.as_ref()).await? else {
-            return Err(self.refused(ask.repository, "it answered 401 and wants a user and a password").await);
+            return Ok(answer);
         };
         self.once(ask, Some(&introduction)).await
     }
@@ -140,7 +151,11 @@ impl Host {
         let repository = ask.repository;
         let url = format!("{}{}/{}", self.base, repository.path(), ask.path);
         let words = format!("{url} is no address");
-        let url = url.parse().map_err(|_| self.error(RegistryErrorKind::Protocol, repository, &words, None))?;
+        let mut url: Url =
+            url.parse().map_err(|_| self.error(RegistryErrorKind::Protocol, repository, &words, None))?;
+        if let Some(ns) = &self.ns {
+            url.query_pairs_mut().append_pair("ns", ns);
+        }
         let mut headers = HeaderMap::new();
         if ask.path.starts_with("manifests/") {
             headers.insert(ACCEPT, HeaderValue::from_static(MANIFEST_TYPES));
@@ -199,6 +214,12 @@ impl Host {
         Err(self.error(RegistryErrorKind::Protocol, repository, "it redirects too often", None))
     }
 
+    /// The address of its API.
+    pub(super) fn api(&self, repository: &Repository) -> Result<Url, RegistryError> {
+        let words = format!("{} is no address", self.base);
+        self.base.parse().map_err(|_| self.error(RegistryErrorKind::Protocol, repository, &words, None))
+    }
+
     pub(super) fn basic(&self, repository: &Repository, used: &Credentials) -> Result<HeaderValue, RegistryError> {
         use base64::Engine;
         let pair = format!("{}:{}", used.username, used.secret.expose_secret());
@@ -206,7 +227,7 @@ impl Host {
         self.authorization(repository, &text)
     }
 
-    fn authorization(&self, repository: &Repository, text: &str) -> Result<HeaderValue, RegistryError> {
+    pub(super) fn authorization(&self, repository: &Repository, text: &str) -> Result<HeaderValue, RegistryError> {
         let words = "its token holds characters that can't be sent";
         let mut value = HeaderValue::from_str(text)
             .map_err(|_| self.error(RegistryErrorKind::Protocol, repository, words, None))?;
@@ -260,9 +281,15 @@ impl Host {
     }
 }
 
-fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
+pub(super) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(parse).collect()
+}
+
+/// Whether a registry is spoken to in plain HTTP. Whoever names certificates for one on this host means TLS.
+pub(super) fn is_plain(api: &str, config: &RegistryConfig) -> bool {
+    let means_tls = config.insecure || config.ca_file.is_some() || config.client_cert_file.is_some();
+    config.http || (is_loopback(api) && !means_tls)
 }
 
 /// A registry on this host is spoken to in plain HTTP, as Docker does.

@@ -5,12 +5,15 @@ use std::error::Error;
 use chrono::Utc;
 use secrecy::SecretString;
 
-use crate::model::{Credentials, Repository};
+use crate::model::{Credentials, Repository, SecretKind};
 use crate::ports::{RegistryError, RegistryErrorKind, Source};
 
 use super::backoff::Trouble;
 use super::host::{Answer, Host};
 use super::quota::retry_after;
+
+/// How rustls calls what the other side does not like.
+const ALERT: &str = "received fatal alert";
 
 impl Host {
     /// An error about a repository of this registry.
@@ -53,12 +56,12 @@ impl Host {
 
     /// Not let in: says who we were, what the registry said and what to do; never the secret.
     pub(super) async fn refused(&self, repository: &Repository, words: &str) -> RegistryError {
-        let found = self.finder.find().await;
+        let found = self.finder.find(repository).await;
         let who = match (&found.credentials, &found.problem) {
             (Some(used), _) => named(used),
             (None, Some(problem)) => format!("no credentials were used, because {problem}"),
             (None, None) => format!(
-                "no credentials were used: add registries.\"{}\".username and password, or run `docker login {}`",
+                "no credentials were used: add registries.\"{}\".username and password, or run `tagboat login {}`",
                 self.name, self.name
             ),
         };
@@ -72,13 +75,26 @@ impl Host {
             let words = format!("no trusted connection to it ({tls}); {}", self.tls_hint(tls));
             return self.error(RegistryErrorKind::Tls, repository, &words, None);
         }
+        // With TLS 1.3 a certificate of ours is refused after the handshake, and that comes as words.
+        if let Some(alert) = causes(&error).map(ToString::to_string).find(|words| words.starts_with(ALERT)) {
+            let words = format!("no trusted connection to it ({alert}); {}", self.certificate_hint());
+            return self.error(RegistryErrorKind::Tls, repository, &words, None);
+        }
         let words = if error.is_timeout() { "it did not answer in time" } else { "it can't be reached" };
         self.error(RegistryErrorKind::Unreachable, repository, words, Some(Box::new(error)))
+    }
+
+    fn certificate_hint(&self) -> String {
+        if self.config.client_cert_file.is_some() {
+            return "it does not accept the certificate in client_cert_file".to_owned();
+        }
+        format!("if it asks for a certificate of ours, set registries.\"{}\".client_cert_file", self.name)
     }
 
     fn tls_hint(&self, error: &rustls::Error) -> String {
         use rustls::CertificateError as C;
         match (error, &self.config.ca_file) {
+            (rustls::Error::AlertReceived(_), _) => self.certificate_hint(),
             (rustls::Error::InvalidMessage(_), _) => {
                 format!("if it speaks plain HTTP, set registries.\"{}\".http", self.name)
             }
@@ -98,10 +114,24 @@ impl Host {
 }
 
 fn named(used: &Credentials) -> String {
-    if used.is_identity_token {
-        return format!("the identity token from {} was used: is it still valid, and may it pull here?", used.origin);
+    let from = &used.origin;
+    match used.kind {
+        SecretKind::IdentityToken => {
+            format!("the identity token from {from} was used: is it still valid, and may it pull here?")
+        }
+        SecretKind::RegistryToken => {
+            format!("the registry token from {from} was used: is it still valid, and may it pull here?")
+        }
+        SecretKind::Password if from.starts_with("provider ") => {
+            format!(
+                "user {:?} from {from} was used: is it still valid, and may it read this repository?",
+                used.username
+            )
+        }
+        SecretKind::Password => {
+            format!("user {:?} from {from} was used: is the password right, and may it pull here?", used.username)
+        }
     }
-    format!("user {:?} from {} was used: is the password right, and may it pull here?", used.username, used.origin)
 }
 
 /// Who must wait because of an error.

@@ -81,6 +81,44 @@ async fn only_what_is_signed_by_a_known_key_is_deployed() {
     program.settled().await;
 }
 
+/// The registry announces signatures as it does images; what is not announced is found by looking ever more seldom.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_that_is_announced_is_not_waited_for() {
+    let (signer, place) = (Signer::new(), tempfile::tempdir().unwrap());
+    let key = place.path().join("ci.pub");
+    std::fs::write(&key, signer.pem()).unwrap();
+    let app = "gates-announced";
+    let policy = format!("{{verify: {{cosign: [{}]}}}}", key.display());
+    let mut program = Program::prepared(with_policy(app, &policy)).await;
+    let first = push(&program, "v1").await;
+    signer.simple(&program.registry, app, &first, &first, false).await;
+    program.start();
+    program.wait_for_version("v1").await;
+    program.settled().await;
+    for version in ["v2", "v3"] {
+        let digest = push(&program, version).await;
+        program
+            .wait(Duration::from_secs(90), "the next look is far away", || async {
+                let hold = program.status().await?["hold"].clone();
+                let until: chrono::DateTime<chrono::Utc> = hold["until"].as_str()?.parse().ok()?;
+                let is_it = hold["gate"] == "signature_pending" && hold["digest"] == digest.as_str();
+                (is_it && until - chrono::Utc::now() > chrono::TimeDelta::seconds(15)).then_some(())
+            })
+            .await;
+        match version {
+            "v2" => signer.simple(&program.registry, app, &digest, &digest, false).await,
+            _ => signer.bundle(&program.registry, app, &digest).await,
+        }
+        program
+            .wait(Duration::from_secs(10), &format!("{version} answers"), || async {
+                program.version().await.filter(|answering| answering == version)
+            })
+            .await;
+        program.settled().await;
+    }
+    assert!(program.metrics().await.contains("result=\"accepted\""));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn age_and_approval_are_waited_for_and_force_skips_them() {
     let app = "gates-patient";

@@ -14,8 +14,13 @@ fn pruned(program: &Program, args: &[&str]) -> (Value, Vec<String>) {
     (report, names)
 }
 
+/// The app's images: the engine is shared, and other tests pull meanwhile.
 fn images(program: &Program) -> String {
-    program.docker().must(&["images", "--all", "--digests", "--format", "{{.Repository}}:{{.Tag}}@{{.Digest}}"])
+    let all =
+        program.docker().must(&["images", "--all", "--digests", "--format", "{{.Repository}}:{{.Tag}}@{{.Digest}}"]);
+    let mut own: Vec<&str> = all.lines().filter(|line| line.contains("/prune:")).collect();
+    own.sort_unstable();
+    own.join("\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -156,7 +156,11 @@ impl World {
                         self.containers.remove(&id.0);
                     }
                 }
-                Step::Park { .. } | Step::Take { .. } | Step::Follow { .. } | Step::Restore { .. } => {
+                Step::Park { .. }
+                | Step::Take { .. }
+                | Step::Follow { .. }
+                | Step::Restore { .. }
+                | Step::Hold { .. } => {
                     panic!("behind the proxy: {step:?}")
                 }
                 Step::Condemn { digest, generation, .. } => {

@@ -2,7 +2,9 @@ use super::*;
 use crate::decide::admission::Admission;
 use crate::decide::fixtures::{app, running};
 use crate::decide::observation::Wanted;
-use crate::model::{App, AppEntry, Failure, FailureReason, Quarantine, Stage, Step, Strategy, SwapId, Target};
+use crate::model::{
+    App, AppEntry, Failure, FailureReason, Quarantine, RestartPolicy, Stage, Step, Strategy, SwapId, Target,
+};
 
 fn at(seconds: i64) -> Time {
     Time::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
@@ -32,6 +34,12 @@ impl Scene {
         serving.restart_policy = "unless-stopped".to_owned();
         let kept = vec![(Generation(1), digest(1)), (Generation(2), digest(2))];
         Self { app: app("shop"), serving, kept, quarantine: Vec::new(), forced: false, since: 30, now: 60 }
+    }
+
+    fn in_turns() -> Self {
+        let mut scene = Self::new();
+        scene.app.strategy = Strategy::Hold;
+        scene
     }
 
     fn adopted(strategy: Strategy) -> Self {
@@ -92,7 +100,12 @@ fn only_what_the_version_has_done_itself_takes_it_out_of_service() {
         ("the host went down", Exited, "no", 0, 255, None, false),
         ("it has done its work", Exited, "on-failure", 0, 0, None, false),
     ] {
-        for mut scene in [Scene::new(), Scene::adopted(Strategy::Recreate), Scene::adopted(Strategy::Overlap)] {
+        for mut scene in
+            [Scene::new(), Scene::in_turns(), Scene::adopted(Strategy::Recreate), Scene::adopted(Strategy::Overlap)]
+        {
+            if policy == "no" {
+                scene.app.container.restart = RestartPolicy::No;
+            }
             let serving = &mut scene.serving;
             (serving.state, serving.restart_policy) = (state, policy.to_owned());
             (serving.restart_count, serving.exit_code, serving.health) = (restarts, code, health);

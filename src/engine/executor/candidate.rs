@@ -12,7 +12,7 @@ use crate::decide::gate::{Gate, Probed, Verdict};
 use crate::decide::platform::runs_on;
 use crate::model::{
     Container, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Platform, ProbeOutcome, PullProgress,
-    Target,
+    Step, Target,
 };
 use crate::ports::{CreateContainer, EngineErrorKind, EngineInfo};
 
@@ -23,12 +23,20 @@ use crate::engine::parking;
 /// Between two progress events of a pull.
 const PROGRESS: Duration = Duration::from_millis(500);
 
+/// Requests that count, of a pull: an index and the manifest in it.
+const A_PULL: u64 = 2;
+
 impl Swap<'_> {
     pub(super) async fn pull(&mut self) -> Stepped {
         let (app, ports) = (self.executor.app, self.executor.ports);
         let image = self.image();
         let host = ports.engine.info().await?.platform;
-        if let Some(present) = ports.engine.image(&image.to_string()).await? {
+        let name = image.to_string();
+        let _turn = tokio::select! {
+            turn = self.executor.settings.pulls.turn(&name) => turn,
+            () = self.executor.shutdown.cancelled() => return Err(Halt::Interrupted),
+        };
+        if let Some(present) = ports.engine.image(&name).await? {
             self.fits(&present.platform, &host)?;
             ports.metrics.pulls_total.with_label_values(&[app.name.as_str(), "present"]).inc();
             return Ok("it was here already".to_owned());
@@ -60,6 +68,7 @@ impl Swap<'_> {
         if !known.is_empty() && !known.iter().any(|platform| runs_on(platform, host)) {
             return Err(wrong_platform(&known, host));
         }
+        self.announce_quota();
         let auth = ports.registry.pull_auth(&app.image).await.map_err(pull)?;
         let last = Mutex::new((Instant::now(), PullProgress::default()));
         let progress = |progress: PullProgress| {
@@ -76,6 +85,21 @@ impl Swap<'_> {
         })?;
         let bytes = last.lock().expect("no holder panics").1.done;
         Ok((details, bytes))
+    }
+
+    /// Says so before a pull uses up what the registry still allows: the next ones wait then, here and elsewhere behind the
+    /// same address.
+    fn announce_quota(&self) {
+        let registry = self.executor.app.image.registry();
+        let statuses = self.executor.ports.registry.status();
+        let quota = statuses.into_iter().find(|status| status.registry == registry).and_then(|status| status.quota);
+        let Some(quota) = quota.filter(|quota| quota.remaining.is_some_and(|left| left <= A_PULL)) else { return };
+        let left = quota.remaining.unwrap_or_default();
+        let of = quota.limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+        let message = format!(
+            "this pull may use up the rate limit of {registry}: {left}{of} requests are left, and a pull takes up to {A_PULL}"
+        );
+        self.executor.publish(EventKind::Noticed { swap: self.plan.swap.clone(), message });
     }
 
     fn fits(&self, image: &Platform, host: &Platform) -> Result<(), Halt> {
@@ -156,7 +180,10 @@ impl Swap<'_> {
             match gate.sample(Utc::now(), &container, probed) {
                 Verdict::Wait => self.pause(timing.probe_interval).await?,
                 Verdict::Passed(note) => {
-                    if let (Some(parked), Some(good)) = (self.parked.take(), gate.good_since()) {
+                    // Behind the proxy it serves from the switch on.
+                    if self.plan.strategy.is_by_name()
+                        && let (Some(parked), Some(good)) = (self.parked.take(), gate.good_since())
+                    {
                         self.gap = (good - parked).to_std().unwrap_or_default();
                     }
                     let hooked = self.post_start(&container).await?;
@@ -167,7 +194,7 @@ impl Swap<'_> {
         }
     }
 
-    async fn probe(&self, target: &Target) -> Result<ProbeOutcome, String> {
+    pub(super) async fn probe(&self, target: &Target) -> Result<ProbeOutcome, String> {
         let app = self.executor.app;
         let probed = self.executor.ports.traffic.probe(target.addr, &app.probe, app.timing.probe_timeout).await;
         probed.map_err(|error| chain(&error))
@@ -183,7 +210,10 @@ impl Swap<'_> {
         if let Some(policy) = policy {
             engine.set_restart_policy(&container.id, &policy).await?;
         }
-        parking::remember(app, &*self.executor.ports.store, None);
+        // What it replaced may still have to come back, with its policy, until it is removed.
+        if !self.plan.steps.iter().any(|step| matches!(step, Step::Retire { .. })) {
+            parking::remember(app, &*self.executor.ports.store, None);
+        }
         // A local tag keeps the image from a person's `docker image prune`; without it a rollback has to pull.
         let tagged = engine.tag(&container.image_id, &local_repository(app), &local_tag(self.plan)).await;
         if let Err(error) = tagged {

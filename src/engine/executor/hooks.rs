@@ -54,7 +54,7 @@ impl Swap<'_> {
         };
         let result = tokio::select! {
             result = acted => result,
-            () = self.executor.shutdown.cancelled() => return Err(Halt::Interrupted),
+            () = self.executor.shutdown.cancelled(), if !self.is_away() => return Err(Halt::Interrupted),
         };
         let label = if matches!(result, Ok(Ok(_))) { "succeeded" } else { "failed" };
         let (app, metrics) = (self.executor.app.name.as_str(), &self.executor.ports.metrics);

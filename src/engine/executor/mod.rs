@@ -9,6 +9,7 @@ mod candidate;
 mod condemning;
 mod dependents;
 mod hooks;
+mod in_turns;
 mod jobs;
 mod making_jobs;
 mod service;
@@ -23,8 +24,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{
-    App, Container, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, JobKind, Plan, SeenSource, Stage,
-    Step, Time,
+    App, AppHold, Container, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, JobKind, Origin, Plan,
+    SeenSource, Stage, Step, Time,
 };
 use crate::ports::{EngineError, EngineErrorKind};
 
@@ -78,6 +79,8 @@ struct Swap<'a> {
     policy: Option<String>,
     /// How long nothing served.
     gap: Duration,
+    /// What has the app's requests wait at the proxy, while they do.
+    held: Option<AppHold>,
     /// The last lines of a job that ended just now.
     output: Vec<String>,
     /// The job that is run after a failure is to be run.
@@ -106,7 +109,7 @@ impl Executor<'_> {
             (self.on_stage)(Some(stage));
             self.publish(EventKind::StageStarted { swap: plan.swap.clone(), stage });
             let timer = Instant::now();
-            let stepped = swap.step(step).await;
+            let stepped = self.while_held(swap.held.clone(), swap.step(step)).await;
             let millis = millis(timer.elapsed());
             match stepped {
                 Ok(note) => {
@@ -120,8 +123,9 @@ impl Executor<'_> {
                 Err(Halt::Interrupted) => return Ended::Interrupted,
                 Err(Halt::Failed(reason, message)) => {
                     journal.end(millis, &message, &swap.output);
-                    journal.close(swap.fail(stage, reason, message).await);
-                    if swap.alerts {
+                    let held = swap.held.clone();
+                    journal.close(self.while_held(held, swap.fail(stage, reason, message)).await);
+                    if swap.alerts && swap.old_serves().await {
                         self.alert(&mut swap, &mut journal).await;
                     }
                     (self.on_stage)(None);
@@ -177,6 +181,7 @@ impl<'a> Swap<'a> {
             parked: None,
             policy: None,
             gap: Duration::ZERO,
+            held: None,
             output: Vec::new(),
             alerts: false,
             used: Vec::new(),
@@ -193,6 +198,8 @@ impl<'a> Swap<'a> {
             Step::Prepare { job } => self.prepare(*job).await,
             Step::Create => self.create().await,
             Step::Compare => self.compare().await,
+            Step::Hold { expect } => self.hold(*expect).await,
+            Step::Park { container } if self.executor.app.origin == Origin::Declared => self.make_room(container).await,
             Step::Park { container } => self.park(container).await,
             Step::Start => self.start().await,
             Step::Gate => self.gate().await,
@@ -204,6 +211,9 @@ impl<'a> Swap<'a> {
             Step::Drain { containers } => self.drain(containers).await,
             Step::Stop { containers } => self.stop(containers).await,
             Step::Retire { containers } => self.retire(containers).await,
+            Step::Restore { container, .. } if self.executor.app.origin == Origin::Declared => {
+                self.serve_again(container).await
+            }
             Step::Restore { container, restart } => self.restore(container, restart.as_deref()).await,
         }
     }
@@ -221,11 +231,24 @@ impl<'a> Swap<'a> {
         self.executor.ports.engine.inspect(id).await.map(|(container, _)| container).map_err(Halt::from)
     }
 
-    /// Waits a moment, unless the agent ends.
+    /// Requests wait, and what served is stopped.
+    fn is_away(&self) -> bool {
+        self.held.is_some() && self.parked.is_some()
+    }
+
+    /// True when what served before the failure serves on: a job can be run now without keeping it away.
+    async fn old_serves(&self) -> bool {
+        let Some(old) = &self.plan.serving else { return false };
+        self.executor.ports.engine.inspect(old).await.is_ok_and(|(container, _)| container.is_running())
+    }
+
+    /// Waits a moment, unless the agent ends. With requests waiting and the old version away it does not: what is left
+    /// to do is short, and nobody may come to do it for long.
     async fn pause(&self, duration: Duration) -> Result<(), Halt> {
+        let away = self.is_away();
         tokio::select! {
             () = tokio::time::sleep(duration) => Ok(()),
-            () = self.executor.shutdown.cancelled() => Err(Halt::Interrupted),
+            () = self.executor.shutdown.cancelled(), if !away => Err(Halt::Interrupted),
         }
     }
 

@@ -12,12 +12,23 @@ use crate::ports::TrafficError;
 
 use super::candidate::local_repository;
 use super::{Halt, LOOK, Stepped, Swap, chain};
+use crate::engine::parking;
 
 /// A proxy that does not answer is waited for so long: it is restarted within a second.
-const SWITCH_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const SWITCH_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is cut at the deadline is spread over so long, so that clients do not come back all at once.
 const CUT_OVER: Duration = Duration::from_secs(5);
+
+/// The same while others wait for it; they are parked when they come back.
+const CUT_OVER_HELD: Duration = Duration::from_secs(1);
+
+/// How long what is in flight may take, and over how long what is left is cut.
+struct Patience {
+    requests: Duration,
+    streams: Duration,
+    cut: Duration,
+}
 
 impl Swap<'_> {
     pub(super) async fn switch(&mut self, expect: u64) -> Stepped {
@@ -29,6 +40,10 @@ impl Swap<'_> {
         let to = self.target(&container).map_err(|why| Halt::Failed(FailureReason::Engine, why))?;
         let timer = Instant::now();
         self.move_traffic(expect, to).await?;
+        self.held = None;
+        if let Some(parked) = self.parked.take() {
+            self.gap = (Utc::now() - parked).to_std().unwrap_or_default();
+        }
         let now = Utc::now().timestamp();
         let name = self.executor.app.name.as_str();
         self.executor.ports.metrics.last_change_timestamp_seconds.with_label_values(&[name]).set(now);
@@ -102,23 +117,32 @@ impl Swap<'_> {
         Ok(notes.join(", "))
     }
 
+    /// While requests wait for the old version to end, it has less time.
+    fn patience(&self) -> Patience {
+        let timing = &self.executor.app.timing;
+        if self.held.is_some() {
+            return Patience { requests: timing.hold_drain, streams: timing.hold_drain, cut: CUT_OVER_HELD };
+        }
+        Patience { requests: timing.drain, streams: timing.drain_streams, cut: CUT_OVER }
+    }
+
     /// Waits for what is in flight by count; requests and streams have deadlines of their own.
     pub(super) async fn drain_one(&self, id: &ContainerId) -> Stepped {
-        let timing = &self.executor.app.timing;
+        let Patience { requests: for_requests, streams: for_streams, cut } = self.patience();
         let begun = Instant::now();
         let mut left = InFlight::default();
         loop {
             match self.executor.ports.traffic.in_flight(id).await {
                 Ok(count) => left = count,
                 // Not knowing is not zero: wait on, until the deadline for requests.
-                Err(_) if begun.elapsed() < timing.drain => {
+                Err(_) if begun.elapsed() < for_requests => {
                     self.pause(LOOK).await?;
                     continue;
                 }
                 Err(_) => {}
             }
-            let requests = left.requests > 0 && begun.elapsed() < timing.drain;
-            let streams = left.streams > 0 && begun.elapsed() < timing.drain_streams;
+            let requests = left.requests > 0 && begun.elapsed() < for_requests;
+            let streams = left.streams > 0 && begun.elapsed() < for_streams;
             if !requests && !streams {
                 break;
             }
@@ -129,10 +153,10 @@ impl Swap<'_> {
         }
         let InFlight { requests, streams } = left;
         let note = format!("{requests} requests and {streams} streams were cut at the deadline");
-        if let Err(error) = self.executor.ports.traffic.cut(id, CUT_OVER).await {
+        if let Err(error) = self.executor.ports.traffic.cut(id, cut).await {
             tracing::warn!(app = self.executor.app.name.as_str(), "could not cut them: {}", chain(&error));
         }
-        self.pause(CUT_OVER).await?;
+        self.pause(cut).await?;
         Ok(note)
     }
 
@@ -164,6 +188,10 @@ impl Swap<'_> {
     pub(super) async fn retire(&mut self, containers: &[ContainerId]) -> Stepped {
         for id in containers {
             self.executor.ports.engine.remove(id).await?;
+        }
+        let (app, store) = (self.executor.app, &*self.executor.ports.store);
+        if parking::remembered(app, store).is_some_and(|parked| containers.contains(&parked.container)) {
+            parking::remember(app, store, None);
         }
         if let Err(error) = self.prune().await {
             let app = self.executor.app.name.as_str();

@@ -11,6 +11,7 @@ use crate::decide::container::failed_name;
 use crate::decide::undo::{Undo, quarantines, undo};
 use crate::model::{
     Attempts, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, JobKind, PlanReason, Quarantine, Stage,
+    Strategy,
 };
 
 use super::{Halt, Swap, chain};
@@ -37,6 +38,7 @@ impl Swap<'_> {
                 false
             }
             Undo::Revert => self.revert().await,
+            Undo::Return if self.plan.strategy == Strategy::Hold => self.give_way().await,
             Undo::Return => self.put_back().await,
         };
         self.executor.publish(EventKind::SwapFailed {
@@ -123,7 +125,7 @@ impl Swap<'_> {
     }
 
     /// True when the proxy has said that the container is not active.
-    async fn gets_no_request(&self, id: &ContainerId) -> bool {
+    pub(super) async fn gets_no_request(&self, id: &ContainerId) -> bool {
         let Ok(table) = self.executor.ports.traffic.table().await else { return false };
         let entry = table.apps.get(&self.executor.app.name);
         entry.is_none_or(|entry| entry.active.iter().all(|target| target.container != *id))

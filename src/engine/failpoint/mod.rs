@@ -32,7 +32,7 @@ pub fn around(ports: Ports) -> Ports {
     let points = Arc::new(Points { dir, armed: Mutex::default() });
     Ports {
         engine: Arc::new(engine::Watched { inner: ports.engine, points: points.clone() }),
-        traffic: Arc::new(traffic::Watched { inner: ports.traffic, points }),
+        traffic: Arc::new(traffic::Watched { inner: ports.traffic, points, held: Mutex::default() }),
         ..ports
     }
 }

@@ -1,12 +1,12 @@
 //! Around the proxy.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::model::{
-    AppName, AppSwitch, ContainerId, InFlight, Probe, ProbeOutcome, RouteSet, SwitchAck, Table, TrafficStats,
+    AppHold, AppName, AppSwitch, ContainerId, InFlight, Probe, ProbeOutcome, RouteSet, SwitchAck, Table, TrafficStats,
 };
 use crate::ports::{Traffic, TrafficError};
 
@@ -15,6 +15,8 @@ use super::Points;
 pub(super) struct Watched {
     pub(super) inner: Arc<dyn Traffic>,
     pub(super) points: Arc<Points>,
+    /// The hold that was set last: that it is prolonged all the time is no further side effect.
+    pub(super) held: Mutex<Option<(AppName, u64)>>,
 }
 
 impl Watched {
@@ -36,6 +38,22 @@ impl Traffic for Watched {
     }
     async fn switch(&self, changes: &[AppSwitch]) -> Result<SwitchAck, TrafficError> {
         self.act("traffic.switch", self.inner.switch(changes)).await
+    }
+    async fn hold(&self, hold: &AppHold) -> Result<(), TrafficError> {
+        let this = Some((hold.app.clone(), hold.expect));
+        let again = *self.held.lock().expect("no holder panics") == this;
+        if again {
+            return self.inner.hold(hold).await;
+        }
+        let done = self.act("traffic.hold", self.inner.hold(hold)).await;
+        if done.is_ok() {
+            *self.held.lock().expect("no holder panics") = this;
+        }
+        done
+    }
+    async fn release(&self, app: &AppName, expect: u64) -> Result<(), TrafficError> {
+        self.held.lock().expect("no holder panics").take();
+        self.act("traffic.release", self.inner.release(app, expect)).await
     }
     async fn readdress(
         &self,

@@ -44,7 +44,7 @@ pub(super) fn stage(strategy: Strategy, policy: &str, jobs: bool, seed: u64) -> 
     if policy == "no" {
         app.container.restart = RestartPolicy::No;
     }
-    if strategy != Strategy::Proxy {
+    if strategy.is_by_name() {
         meanwhile(&sim, |world| {
             let first = world.tag.clone();
             world.pull(&first);
@@ -68,6 +68,10 @@ pub(super) fn longest(strategy: Strategy, nature: Nature) -> TimeDelta {
         // Stop, start, and until the old one is back the gate's patience; twice when the memory was lost in between.
         (Strategy::Recreate, Nature::Deaf) => TimeDelta::seconds(40),
         (Strategy::Recreate, _) => TimeDelta::seconds(3),
+        // Requests wait from the hold to the switch: drain, stop, start and the gate; and after a failure until the old
+        // version has proved itself again. A crash makes the next run begin its gate anew.
+        (Strategy::Hold, Nature::Deaf) => TimeDelta::seconds(75),
+        (Strategy::Hold, _) => TimeDelta::seconds(20),
         // It is started again by its policy until the old one is back.
         (_, LATER) => TimeDelta::seconds(3),
         // It dies after it was let in, which is noticed within a look and takes a switch back.
@@ -176,6 +180,18 @@ fn behind_the_proxy_no_crash_loses_a_service_that_is_not_restarted() {
 }
 
 #[test]
+fn in_turns_no_crash_loses_the_service_or_runs_two_at_once() {
+    let tried = everywhere(Strategy::Hold, "unless-stopped", &NATURES, &HARMS);
+    assert!(tried > 500, "{tried}");
+}
+
+#[test]
+fn in_turns_no_crash_loses_a_service_that_is_not_restarted() {
+    let tried = everywhere(Strategy::Hold, "no", &NATURES, &[Harm::None, Harm::Gone]);
+    assert!(tried > 300, "{tried}");
+}
+
+#[test]
 fn by_name_no_crash_of_an_overlap_loses_the_service() {
     let tried = everywhere(Strategy::Overlap, "always", &NATURES, &HARMS);
     assert!(tried > 500, "{tried}");
@@ -190,9 +206,12 @@ fn by_name_no_crash_of_a_recreation_loses_the_service() {
 #[test]
 fn jobs_are_run_at_least_once_and_never_twice_at_the_same_time() {
     let natures = [Nature::Good, Nature::Unmigrated, Nature::Deaf];
-    for (strategy, policy) in
-        [(Strategy::Proxy, "unless-stopped"), (Strategy::Overlap, "always"), (Strategy::Recreate, "on-failure")]
-    {
+    for (strategy, policy) in [
+        (Strategy::Proxy, "unless-stopped"),
+        (Strategy::Hold, "unless-stopped"),
+        (Strategy::Overlap, "always"),
+        (Strategy::Recreate, "on-failure"),
+    ] {
         // Both kinds of memory are had once; each costs seconds.
         let harms = if strategy == Strategy::Overlap { [Harm::Gone].as_slice() } else { &[Harm::None] };
         let tried = all_over(Stand { strategy, policy, jobs: true }, &natures, harms);
@@ -205,6 +224,7 @@ fn a_version_that_fails_while_it_is_watched_gives_way_to_the_one_before_it_whene
     for (strategy, policy) in [
         (Strategy::Proxy, "unless-stopped"),
         (Strategy::Proxy, "no"),
+        (Strategy::Hold, "unless-stopped"),
         (Strategy::Overlap, "always"),
         (Strategy::Recreate, "on-failure"),
     ] {

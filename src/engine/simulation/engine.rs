@@ -289,6 +289,7 @@ impl Engine for Sim {
     async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
         self.act(format!("engine.start {}", self.name_of(id)), 30, unreachable, |world| {
             world.may_start(id);
+            world.may_have_an_address(id);
             world.find(id).ok_or_else(|| gone(id))?;
             world.start(id).map_err(|why| error(EngineErrorKind::Refused, why))
         })
@@ -419,11 +420,9 @@ impl Registry for Sim {
         Err(no_registry())
     }
     async fn manifest(&self, _: &Repository, digest: &Digest) -> Result<ManifestDetails, RegistryError> {
-        let digest = digest.clone();
-        self.look(false, no_registry, |world| {
-            if world.registry_down { Err(no_registry()) } else { Ok(ManifestDetails { digest, platforms: Vec::new() }) }
-        })
-        .await
+        // Every image is for every host, and none is another one's.
+        let details = ManifestDetails { digest: digest.clone(), platforms: vec![(None, digest.clone())] };
+        self.look(false, no_registry, |world| if world.registry_down { Err(no_registry()) } else { Ok(details) }).await
     }
     async fn pull_auth(&self, _: &Repository) -> Result<Option<Credentials>, RegistryError> {
         Ok(None)

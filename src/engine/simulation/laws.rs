@@ -4,12 +4,17 @@ use chrono::TimeDelta;
 
 use crate::decide::by_name::serving_name;
 use crate::engine::clock::Utc;
-use crate::model::{ContainerId, ContainerState, Digest, FailureReason, JobKind, Quarantine, Strategy, Time, label};
+use crate::model::{
+    ContainerId, ContainerState, Digest, FailureReason, JobKind, NOWHERE, Quarantine, Strategy, Time, label,
+};
 
 use super::world::{APP, Made, Nature, World};
 
 /// Probes that the gate asks for (`fixtures::app`).
 const PROBES: u32 = 3;
+
+/// A request that finds nobody looks again for so long.
+const CONNECTING: TimeDelta = TimeDelta::seconds(1);
 
 impl World {
     fn broke(&mut self, law: &str, made: &Made) {
@@ -24,7 +29,26 @@ impl World {
     }
 
     pub(super) fn is_busy(&self, id: &ContainerId) -> bool {
-        self.active() == Some(id) || self.busy.get(id).is_some_and(|until| *until > Utc::now())
+        (self.active() == Some(id) && !self.is_held()) || self.busy.get(id).is_some_and(|until| *until > Utc::now())
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some_and(|until| until > Utc::now())
+    }
+
+    /// Of `hold`: never two at once, whatever a crash came between, unless a person made it so.
+    pub(super) fn run_once(&mut self) {
+        let alive = |made: &&Made| {
+            made.label(label::JOB).is_none()
+                && matches!(made.state, ContainerState::Running | ContainerState::Restarting)
+        };
+        let alive: Vec<Made> = self.containers.iter().filter(alive).cloned().collect();
+        if let [first, _, ..] = alive.as_slice()
+            && self.strategy == Strategy::Hold
+            && !self.touched
+        {
+            self.broke(&format!("twice: {:?} run at once", self.all()), first);
+        }
     }
 
     /// 3: traffic moves only to what has passed its gate.
@@ -88,38 +112,60 @@ impl World {
         }
     }
 
+    /// 3, of `hold`: the address of what was stopped may be given to what is started now, and must not be in the table.
+    pub(super) fn may_have_an_address(&mut self, id: &ContainerId) {
+        let app: crate::model::AppName = APP.parse().expect("a name");
+        let named = self.table.apps.get(&app).and_then(|entry| entry.active.first()).cloned();
+        let (Some(named), Some(made)) = (named, self.find(id).cloned()) else { return };
+        let stopped = self.find(&named.container).is_some_and(|old| !old.runs());
+        let by_us = self.successors(&named.container).next().is_some();
+        if self.strategy == Strategy::Hold && named.container != *id && stopped && by_us && named.addr.port() != NOWHERE
+        {
+            self.broke("3: it may get the address that the table has for another", &made);
+        }
+    }
+
     /// 4 and 5: nothing busy is stopped, and nothing that serves before what replaces it is there and was looked at.
     pub(super) fn may_stop(&mut self, id: &ContainerId) {
         let Some(made) = self.find(id).cloned() else { return };
         if !made.runs() {
             return;
         }
-        if self.strategy == Strategy::Proxy {
-            if self.active() == Some(id) {
+        if !self.strategy.is_by_name() {
+            if self.active() == Some(id) && !self.is_held() {
                 self.broke("4: what serves is stopped", &made);
             } else if self.is_busy(id) {
                 self.broke("4: it is stopped with requests in flight", &made);
+            } else if self.active() == Some(id) && !self.has_successor(id) && !self.touched {
+                self.broke("5: what serves is stopped before its successor is there", &made);
             }
             return;
         }
         if made.name != APP {
             return;
         }
-        let successors = self.containers.iter().filter(|next| next.label(label::REPLACES) == Some(&id.0));
-        let mut ready = successors.filter(|next| {
-            next.inspected && (self.strategy != Strategy::Overlap || (next.answers() && next.answered >= PROBES))
+        let strategy = self.strategy;
+        let proved = self.successors(id).any(|next| {
+            next.inspected && (strategy != Strategy::Overlap || (next.answers() && next.answered >= PROBES))
         });
-        let proved = ready.next().is_some();
         if !proved && !self.touched {
             self.broke("5: what serves is stopped before its successor has proved itself", &made);
         }
+    }
+
+    fn successors(&self, id: &ContainerId) -> impl Iterator<Item = &Made> {
+        self.containers.iter().filter(|next| next.label(label::REPLACES) == Some(&id.0))
+    }
+
+    fn has_successor(&self, id: &ContainerId) -> bool {
+        self.successors(id).any(|next| next.inspected)
     }
 
     /// 15, and that no container is lost: the one that serves is never removed, and one that a person made only after
     /// its successor has its name.
     pub(super) fn may_remove(&mut self, id: &ContainerId) {
         let Some(made) = self.find(id).cloned() else { return };
-        if self.strategy != Strategy::Proxy && made.name == APP {
+        if self.strategy.is_by_name() && made.name == APP {
             self.broke("15: what has the name is removed", &made);
         }
         let successor = self.named(serving_name(&made.name)).is_some_and(|serving| serving.id != *id);
@@ -128,12 +174,21 @@ impl World {
         }
     }
 
-    /// Measures how long nothing serves.
+    /// Measures how long nothing serves, and how long requests fail.
     pub(super) fn measure(&mut self, now: Time) {
         let serves = match self.strategy {
-            Strategy::Proxy => {
+            Strategy::Proxy | Strategy::Hold => {
                 let Some(active) = self.active() else { return };
-                self.containers.iter().any(|made| made.id == *active && made.answers())
+                let answers = self.containers.iter().any(|made| made.id == *active && made.answers());
+                match (answers || self.is_held(), self.failing) {
+                    (false, None) => self.failing = Some(now),
+                    (true, Some(since)) => {
+                        self.failed = self.failed.max(now - since);
+                        self.failing = None;
+                    }
+                    _ => {}
+                }
+                answers && !self.is_held()
             }
             _ => self.containers.iter().any(|made| serving_name(&made.name) == APP && made.answers()),
         };
@@ -150,7 +205,7 @@ impl World {
     /// What serves now.
     pub(super) fn serving(&self) -> Option<&Made> {
         match self.strategy {
-            Strategy::Proxy => self.containers.iter().find(|made| Some(&made.id) == self.active()),
+            Strategy::Proxy | Strategy::Hold => self.containers.iter().find(|made| Some(&made.id) == self.active()),
             _ => self.named(APP),
         }
     }
@@ -170,6 +225,10 @@ impl World {
         self.no_orphans(&serving);
         if self.gap > longest {
             self.broke(&format!("6: nothing served for {} ms", self.gap.num_milliseconds()), &serving);
+        }
+        if self.strategy == Strategy::Hold && self.failed > CONNECTING && !self.touched && longest < TimeDelta::days(1)
+        {
+            self.broke(&format!("requests failed for {} ms", self.failed.num_milliseconds()), &serving);
         }
         let open: Vec<String> = self.memory.open().iter().map(|id| id.0.clone()).collect();
         if !open.is_empty() {
@@ -198,7 +257,7 @@ impl World {
     fn belongs(&self, made: &Made) -> bool {
         match self.strategy {
             _ if made.label(label::JOB).is_some() => true,
-            Strategy::Proxy => made.label(label::APP) == Some(APP),
+            Strategy::Proxy | Strategy::Hold => made.label(label::APP) == Some(APP),
             _ => serving_name(&made.name) == APP,
         }
     }

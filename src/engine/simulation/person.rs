@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::json;
 
 use crate::engine::clock::Utc;
-use crate::model::{ContainerId, ContainerState, Strategy, Table};
+use crate::model::{ContainerId, ContainerState, Table};
 
 use super::memory::Memory;
 use super::world::{APP, Nature, World};
@@ -64,6 +64,7 @@ impl Act {
             Self::Engine { live } => return world.restart_engine(*live),
             Self::Table => {
                 world.table = Table::default();
+                world.held = None;
                 return;
             }
             _ => world.touched = true,
@@ -123,7 +124,7 @@ impl Act {
 
 impl World {
     fn recreate(&mut self) {
-        if self.strategy == Strategy::Proxy {
+        if !self.strategy.is_by_name() {
             return;
         }
         if let Some(id) = self.named(APP).map(|made| made.id.clone()) {

@@ -41,7 +41,7 @@ pub(super) fn app(strategy: Strategy, name: &str) -> App {
     app.timing.drain = Duration::from_secs(5);
     app.timing.drain_streams = Duration::from_secs(8);
     app.strategy = strategy;
-    if strategy != Strategy::Proxy {
+    if strategy.is_by_name() {
         app.origin = Origin::Adopted { container: name.to_owned() };
         app.routes = Vec::new();
     }
@@ -103,11 +103,11 @@ async fn agent(sim: &Sim, app: &App, acts: &[(TimeDelta, Act)], limit: TimeDelta
         metrics: Metrics::new(),
     };
     let shutdown = CancellationToken::new();
-    let declared = if app.strategy == Strategy::Proxy { vec![app.clone()] } else { Vec::new() };
-    let settings = Settings { owner: OWNER.to_owned(), parallel_swaps: 2, ties: Arc::default() };
+    let declared = if !app.strategy.is_by_name() { vec![app.clone()] } else { Vec::new() };
+    let settings = Settings { owner: OWNER.to_owned(), parallel_swaps: 2, ties: Arc::default(), pulls: Arc::default() };
     let mut fleet = Fleet::start(ports, settings, declared, shutdown);
     let handle = fleet.handle();
-    let mut found = (app.strategy != Strategy::Proxy).then(|| {
+    let mut found = app.strategy.is_by_name().then(|| {
         let model = app.clone();
         let read = Arc::new(move |_: &Value, name: &str| {
             let origin = Origin::Adopted { container: name.to_owned() };

@@ -7,12 +7,12 @@ use chrono::TimeDelta;
 
 use crate::engine::clock::Utc;
 use crate::model::{
-    AppEntry, AppName, AppSwitch, ContainerId, InFlight, Probe, ProbeOutcome, RouteSet, SwitchAck, Table,
+    AppEntry, AppHold, AppName, AppSwitch, ContainerId, InFlight, Probe, ProbeOutcome, RouteSet, SwitchAck, Table,
     TargetCounters, TrafficStats,
 };
 use crate::ports::{Traffic, TrafficError};
 
-use super::world::Sim;
+use super::world::{Sim, World};
 
 /// What was in flight at a switch takes so long.
 const LINGERS: TimeDelta = TimeDelta::milliseconds(1500);
@@ -49,6 +49,8 @@ impl Traffic for Sim {
     async fn switch(&self, changes: &[AppSwitch]) -> Result<SwitchAck, TrafficError> {
         self.act("traffic.switch".into(), 3, away, |world| {
             let now = Utc::now();
+            // Of one that was held, nothing has been sent to its targets for a while.
+            let held = world.is_held();
             let mut ack = SwitchAck { generation: world.table.generation + 1, revisions: Default::default() };
             for change in changes {
                 let entry = world.table.apps.get_mut(&change.app);
@@ -64,7 +66,8 @@ impl Traffic for Sim {
                 entry.previous = std::mem::replace(&mut entry.active, change.to.clone());
                 entry.since = now;
                 ack.revisions.insert(change.app.clone(), entry.revision);
-                for target in entry.previous.clone() {
+                world.held = None;
+                for target in entry.previous.clone().into_iter().filter(|_| !held) {
                     world.busy.insert(target.container, now + LINGERS);
                 }
                 for target in &change.to {
@@ -74,6 +77,38 @@ impl Traffic for Sim {
             }
             world.table.generation += 1;
             Ok(ack)
+        })
+        .await
+    }
+
+    async fn hold(&self, hold: &AppHold) -> Result<(), TrafficError> {
+        let lease = TimeDelta::milliseconds(i64::try_from(hold.lease_ms).unwrap_or(i64::MAX));
+        let work = |world: &mut World| {
+            let found = world.table.apps.get(&hold.app).map(|entry| (entry.revision, entry.active.clone()));
+            let (revision, active) =
+                found.ok_or_else(|| TrafficError::Refused { message: "no such app".to_owned() })?;
+            if revision != hold.expect {
+                return Err(TrafficError::Conflict { app: hold.app.clone(), expected: hold.expect, found: revision });
+            }
+            if !world.is_held() {
+                for target in active {
+                    world.busy.insert(target.container, Utc::now() + LINGERS);
+                }
+            }
+            world.held = Some(Utc::now() + lease);
+            Ok(())
+        };
+        // To prolong one changes nothing that a crash could come before or after.
+        if self.world().is_held() {
+            return self.look(false, away, work).await;
+        }
+        self.act("traffic.hold".into(), 2, away, work).await
+    }
+
+    async fn release(&self, _: &AppName, _: u64) -> Result<(), TrafficError> {
+        self.act("traffic.release".into(), 2, away, |world| {
+            world.held = None;
+            Ok(())
         })
         .await
     }

@@ -180,6 +180,8 @@ pub(super) struct World {
     pub(super) table: Table,
     /// Requests that a container still answers, until then.
     pub(super) busy: BTreeMap<ContainerId, Time>,
+    /// The proxy has requests wait until then.
+    pub(super) held: Option<Time>,
     pub(super) memory: Memory,
     pub(super) tag: Digest,
     pub(super) registry_down: bool,
@@ -204,6 +206,9 @@ pub(super) struct World {
     pub(super) changed: Option<Time>,
     pub(super) down: Option<Time>,
     pub(super) gap: TimeDelta,
+    /// Since when requests fail because nobody answers and nobody has them wait, and the longest time of that.
+    pub(super) failing: Option<Time>,
+    pub(super) failed: TimeDelta,
     pub(super) listeners: Vec<mpsc::UnboundedSender<EngineEvent>>,
     pub(super) made: u8,
 }
@@ -232,6 +237,7 @@ impl World {
             containers: Vec::new(),
             table: Table::default(),
             busy: BTreeMap::new(),
+            held: None,
             memory: Memory::default(),
             registry_down: false,
             away: None,
@@ -249,6 +255,8 @@ impl World {
             changed: None,
             down: None,
             gap: TimeDelta::zero(),
+            failing: None,
+            failed: TimeDelta::zero(),
             listeners: Vec::new(),
             made: 1,
         }
@@ -375,6 +383,7 @@ impl World {
             (made.state, made.started, made.restarts, made.answered) = (ContainerState::Running, Some(now), 0, 0);
         }
         self.tell(id, "start");
+        self.run_once();
         Ok(())
     }
 
@@ -403,7 +412,11 @@ impl World {
                 let id = self.containers[index].id.clone();
                 self.note_job(index);
                 self.tell(&id, action);
+                self.run_once();
             }
+        }
+        if self.held.is_some_and(|until| until <= now) {
+            self.held = None;
         }
         self.measure(now);
     }

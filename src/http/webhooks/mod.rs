@@ -4,7 +4,8 @@
 //! from the configuration and is never guessed. The answer never depends on the content: an authentic delivery
 //! is answered with 202 at once, since senders jam, drop or switch off a hook that answers otherwise. It is read by
 //! its sender's file below `senders`, a pure function; what comes out are *hints* to the engine: where to look. They
-//! are written down before the answer and struck off when the look was had. Nothing in a delivery is believed: no
+//! are written down before the answer and struck off when the look was had. What may be a signature only wakes those who
+//! wait for one, and is not written down. Nothing in a delivery is believed: no
 //! digest, no image and no app in it is ever deployed.
 //!
 //! `receive` is the door, `auth` (with `id_token` and `sns_proof`) the proof, `queue` the one task behind it.

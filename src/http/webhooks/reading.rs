@@ -7,23 +7,28 @@ use axum::http::header::CONTENT_TYPE;
 use serde_json::Value;
 
 use super::receiver::HookReceiver;
-use crate::engine::Hint;
+use crate::engine::{Hint, SignatureHint};
 use crate::model::{Digest, Tag};
 
 /// Pushes in one delivery; the largest envelopes of registries have some dozens.
 const MAX_PUSHES: usize = 256;
 
+/// What is said of a delivery in which nothing is an image that could be followed.
+pub(super) const NO_TAG: &str = "what was pushed has no tag, or holds a signature";
+
 /// What an authentic delivery says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reading {
-    /// Something was pushed.
+    /// Something was pushed: an image, or something beside one.
     Pushed {
         /// The sender's own id of this delivery, the same when it is sent again; not every sender has one.
         id: Option<String>,
-        /// Where to look; never empty.
+        /// Where to look for images.
         hints: Vec<Hint>,
+        /// Where something is that may be an image's signature.
+        beside: Vec<SignatureHint>,
     },
-    /// It is in order but announces no tag: a test, a pull, a layer, a signature.
+    /// It is in order but announces nothing that anyone could wait for: a test, a pull, a layer.
     Nothing(&'static str),
 }
 
@@ -89,11 +94,38 @@ pub(super) fn names_image(tag: &str) -> bool {
     !referrer && !tag.contains(':') && !tag.is_empty()
 }
 
+/// Something beside images may be the signature of one.
+enum Beside {
+    /// It says of which: by the tag that stands in for a digest, with cosign's `.sig` for signatures.
+    Of(Tag),
+    /// It does not: a manifest without a tag refers to another one, or is an index's child.
+    Untold,
+    /// It is none: an attestation, a list of packages.
+    Nothing,
+}
+
+impl Beside {
+    /// What stands where an image's tag would.
+    fn read(tag: Option<&str>) -> Self {
+        let Some(tag) = tag.map(str::trim).filter(|tag| !tag.is_empty() && !tag.contains(':')) else {
+            return Self::Untold;
+        };
+        let end = tag.rsplit_once('.').map_or("", |(_, end)| end);
+        let stands_in = (tag.starts_with("sha256-") || tag.starts_with("sha512-")) && matches!(end, "" | "sig");
+        match tag.parse() {
+            Ok(tag) if stands_in => Self::Of(tag),
+            _ if tag.starts_with("sha256__") => Self::Untold,
+            _ => Self::Nothing,
+        }
+    }
+}
+
 /// Collects the pushes of a delivery.
 pub(super) struct Pushes<'a> {
     receiver: &'a HookReceiver,
     known: BTreeSet<(crate::model::Repository, Option<Tag>, Option<Digest>)>,
     hints: Vec<Hint>,
+    beside: Vec<SignatureHint>,
     untagged: bool,
     unplaced: Option<String>,
     senseless: Option<String>,
@@ -102,8 +134,8 @@ pub(super) struct Pushes<'a> {
 
 impl<'a> Pushes<'a> {
     pub(super) fn of(receiver: &'a HookReceiver) -> Self {
-        let (known, hints) = (BTreeSet::new(), Vec::new());
-        Self { receiver, known, hints, untagged: false, unplaced: None, senseless: None, too_many: false }
+        let (known, hints, beside) = (BTreeSet::new(), Vec::new(), Vec::new());
+        Self { receiver, known, hints, beside, untagged: false, unplaced: None, senseless: None, too_many: false }
     }
 
     /// A push of `path` on the registry that the sender calls `host`.
@@ -114,12 +146,33 @@ impl<'a> Pushes<'a> {
     /// A push of `path` on a registry for which the sender has several names, each of which may be ours.
     pub(super) fn add_at(&mut self, hosts: &[Option<&str>], path: &str, tag: Option<&str>, digest: Option<&str>) {
         let Some(tag) = tag.map(str::trim).filter(|tag| names_image(tag)) else {
-            self.untagged = true;
-            return;
+            return self.add_beside(hosts, path, tag);
         };
         match tag.parse() {
             Ok(tag) => self.place(hosts, path, Some(tag), digest),
             Err(_) => self.senseless = Some(quoted(tag)),
+        }
+    }
+
+    /// A push that is nobody's business, such as a layer.
+    pub(super) fn pass_over(&mut self) {
+        self.untagged = true;
+    }
+
+    /// A push of something beside images.
+    fn add_beside(&mut self, hosts: &[Option<&str>], path: &str, tag: Option<&str>) {
+        self.untagged = true;
+        let tag = match Beside::read(tag) {
+            Beside::Of(tag) => Some(tag),
+            Beside::Untold => None,
+            Beside::Nothing => return,
+        };
+        let repositories = hosts.iter().flat_map(|host| self.receiver.repositories(*host, path));
+        for repository in repositories {
+            let hint = SignatureHint { repository, tag: tag.clone() };
+            if self.beside.len() < MAX_PUSHES && !self.beside.contains(&hint) {
+                self.beside.push(hint);
+            }
         }
     }
 
@@ -147,10 +200,13 @@ impl<'a> Pushes<'a> {
     pub(super) fn finish(self, id: Option<String>, otherwise: &'static str) -> Result<Reading, Misread> {
         match (self.senseless, self.unplaced) {
             _ if self.too_many => Err(Misread::TooMany),
-            _ if !self.hints.is_empty() => Ok(Reading::Pushed { id, hints: self.hints }),
+            _ if !self.hints.is_empty() => Ok(Reading::Pushed { id, hints: self.hints, beside: self.beside }),
             (Some(tag), _) => Err(Misread::Senseless("the tag", tag)),
             (None, Some(place)) => Err(Misread::Unplaced(place)),
-            (None, None) if self.untagged => Ok(Reading::Nothing("what was pushed has no tag, or holds a signature")),
+            (None, None) if !self.beside.is_empty() => {
+                Ok(Reading::Pushed { id, hints: self.hints, beside: self.beside })
+            }
+            (None, None) if self.untagged => Ok(Reading::Nothing(NO_TAG)),
             (None, None) => Ok(Reading::Nothing(otherwise)),
         }
     }

@@ -16,13 +16,13 @@ use super::auth::{Checker, HookAuth, Verdict};
 use super::board::{HookBoard, Outcome};
 use super::fetch::Library;
 use super::pending::Pending;
-use super::reading::Reading;
+use super::reading::{NO_TAG, Reading};
 use super::receiver::HookReceiver;
 use super::recent::Recent;
 use super::sender::Sender;
 use super::senders::eventgrid;
 use super::sns_proof;
-use crate::engine::{Hint, Hinter};
+use crate::engine::{Hint, Hinter, SignatureHint};
 use crate::http::{Problem, ProblemKind, body};
 
 /// The largest delivery of a known sender is some tens of kilobytes.
@@ -184,7 +184,9 @@ async fn take(state: &HooksState, entry: &Entry, in_url: Option<&str>, request: 
         return Ok(answer);
     }
     match entry.receiver.read(headers, &body) {
-        Ok(Reading::Pushed { id, hints }) => pushed(state, &entry.receiver, id, hints).await,
+        Ok(Reading::Pushed { id, hints, beside }) => {
+            pushed(state, &entry.receiver, id, Announced { hints, beside }).await
+        }
         Ok(Reading::Nothing(why)) => Ok(Answer::taken(Outcome::Ignored, why, false)),
         Err(misread) => Ok(Answer::taken(Outcome::Ignored, misread.to_string(), true)),
     }
@@ -214,25 +216,49 @@ async fn introduced(state: &HooksState, receiver: &HookReceiver, body: &Bytes) -
     }
 }
 
-/// Queues what concerns an app, and writes it down before the answer.
+/// What a delivery announces.
+struct Announced {
+    hints: Vec<Hint>,
+    beside: Vec<SignatureHint>,
+}
+
+impl Announced {
+    /// For people.
+    fn shown(&self) -> String {
+        let mut images: Vec<String> = self.hints.iter().map(shown).collect();
+        images.extend(self.beside.iter().map(|hint| {
+            let tag = hint.tag.as_ref().map_or(String::new(), |tag| format!(":{tag}"));
+            format!("what may be a signature at {}{tag}", hint.repository)
+        }));
+        images.dedup();
+        images.truncate(5);
+        images.join(", ")
+    }
+}
+
+/// Queues what concerns an app, and writes it down before the answer. Of signatures there is nothing to write down: an app
+/// that waits for one looks for it after a start anyway.
 async fn pushed(
     state: &HooksState,
     receiver: &HookReceiver,
     id: Option<String>,
-    mut hints: Vec<Hint>,
+    announced: Announced,
 ) -> Result<Answer, Answer> {
-    let mut images: Vec<String> = hints.iter().map(shown).collect();
-    images.dedup();
-    images.truncate(5);
-    let images = images.join(", ");
+    let images = announced.shown();
+    let Announced { mut hints, beside } = announced;
     let recent = || state.recent.lock().expect("no holder panics");
     if id.as_ref().is_some_and(|id| recent().has(&receiver.id, id, Instant::now())) {
         return Ok(Answer::taken(Outcome::Duplicate, images, false));
     }
+    let none_is_image = hints.is_empty();
     hints.retain(|hint| !state.engine.concerned(hint).is_empty());
+    let woken: usize = beside.iter().map(|hint| state.engine.signed(hint)).sum();
     if hints.is_empty() {
-        let detail = format!("no app follows what was pushed: {images}");
-        return Ok(Answer::taken(Outcome::Ignored, detail, true));
+        return Ok(match (woken, none_is_image) {
+            (1.., _) => Answer::taken(Outcome::Accepted, images, false),
+            (0, true) => Answer::taken(Outcome::Ignored, format!("{NO_TAG}, and no app waits for one"), false),
+            (0, false) => Answer::taken(Outcome::Ignored, format!("no app follows what was pushed: {images}"), true),
+        });
     }
     let Ok(place) = state.queue.try_reserve() else { return Err(Answer::full()) };
     let now = Utc::now();

@@ -21,28 +21,29 @@ use crate::registry::{Client, Config, Limits, RegistryConfig};
 
 /// What was asked.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// `HEAD /v2/a/manifests/1`, with the query.
-    pub(super) line: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+    pub(crate) line: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) version: http::Version,
+    pub(crate) body: Bytes,
 }
 
 impl Asked {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    pub(super) fn is_token(&self) -> bool {
+    pub(crate) fn is_token(&self) -> bool {
         self.line.contains(" /token")
     }
 }
 
 /// The answer; `None`: never one.
-pub(super) type Reply = Option<Response>;
+pub(crate) type Reply = Option<Response>;
 
-pub(super) struct Fake {
-    pub(super) addr: SocketAddr,
+pub(crate) struct Fake {
+    pub(crate) addr: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
     task: JoinHandle<()>,
 }
@@ -54,7 +55,7 @@ impl Drop for Fake {
 }
 
 impl Fake {
-    pub(super) async fn new(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn new(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (asked, app) = app(script);
@@ -63,12 +64,31 @@ impl Fake {
     }
 
     /// With TLS and a certificate of its own for `localhost`, which is returned as PEM.
-    pub(super) async fn with_tls(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> (Self, String) {
+    pub(crate) async fn with_tls(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> (Self, String) {
+        Self::with_tls_for(None, script).await
+    }
+
+    /// With TLS, for clients that have this certificate.
+    pub(crate) async fn with_tls_for(
+        client: Option<rustls_pki_types::CertificateDer<'static>>,
+        script: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> (Self, String) {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let tls = tls.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        let tls = rustls::ServerConfig::builder_with_provider(provider.clone());
+        let tls = tls.with_safe_default_protocol_versions().unwrap();
+        let tls = match client {
+            None => tls.with_no_client_auth(),
+            Some(certificate) => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add(certificate).unwrap();
+                let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+                tls.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let mut tls = tls.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = tcp.local_addr().unwrap();
         let (asked, app) = app(script);
@@ -77,16 +97,16 @@ impl Fake {
         (Self { addr, asked, task }, made.cert.pem())
     }
 
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 
     /// What was asked, one line each, since the last look.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.asked.lock().unwrap().drain(..).map(|asked| asked.line).collect()
     }
 
-    pub(super) fn repository(&self, path: &str) -> Repository {
+    pub(crate) fn repository(&self, path: &str) -> Repository {
         format!("{}/{path}", self.addr).parse().unwrap()
     }
 }
@@ -100,7 +120,7 @@ fn app(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> (Arc<Mutex<V
             let (parts, body) = request.into_parts();
             let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
             let line = format!("{} {}", parts.method, parts.uri);
-            let asked = Asked { line, headers: parts.headers, body };
+            let asked = Asked { line, headers: parts.headers, version: parts.version, body };
             record.lock().unwrap().push(asked.clone());
             match script(&asked) {
                 Some(response) => response,
@@ -135,7 +155,7 @@ impl Listener for Tls {
     }
 }
 
-pub(super) fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
+pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(*name, *value);
@@ -144,7 +164,7 @@ pub(super) fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Body>
 }
 
 /// A HEAD of a manifest as distribution answers it.
-pub(super) fn found(asked: &Asked, digest: &Digest) -> Reply {
+pub(crate) fn found(asked: &Asked, digest: &Digest) -> Reply {
     let etag = format!("\"{digest}\"");
     if asked.header("if-none-match") == Some(&etag) {
         return reply(304, &[("etag", &etag)], "");
@@ -152,29 +172,29 @@ pub(super) fn found(asked: &Asked, digest: &Digest) -> Reply {
     reply(200, &[("docker-content-digest", digest.as_str()), ("etag", &etag)], "")
 }
 
-pub(super) fn bearer(realm: SocketAddr) -> String {
+pub(crate) fn bearer(realm: SocketAddr) -> String {
     format!(r#"Bearer realm="http://{realm}/token",service="fake""#)
 }
 
-pub(super) fn digest(text: &str) -> Digest {
+pub(crate) fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())
 }
 
 /// A client that uses nothing of the machine it runs on.
-pub(super) fn client(registries: &[(&Fake, RegistryConfig)]) -> Client {
+pub(crate) fn client(registries: &[(&Fake, RegistryConfig)]) -> Client {
     client_with(registries, Arc::new(Notes::default()), Limits::default())
 }
 
-pub(super) fn config(registries: &[(&Fake, RegistryConfig)]) -> Config {
+pub(crate) fn config(registries: &[(&Fake, RegistryConfig)]) -> Config {
     let registries = registries.iter().map(|(fake, config)| (fake.addr.to_string(), config.clone())).collect();
-    Config { registries, docker_config: Some("/nowhere/config.json".into()) }
+    Config { registries, docker_config: Some("/nowhere/config.json".into()), ..Config::default() }
 }
 
-pub(super) fn client_with(registries: &[(&Fake, RegistryConfig)], notes: Arc<Notes>, limits: Limits) -> Client {
+pub(crate) fn client_with(registries: &[(&Fake, RegistryConfig)], notes: Arc<Notes>, limits: Limits) -> Client {
     Client::with_limits(config(registries), Metrics::new(), notes, limits)
 }
 
-pub(super) fn user(password: &str) -> RegistryConfig {
+pub(crate) fn user(password: &str) -> RegistryConfig {
     RegistryConfig {
         username: Some("bot".to_owned()),
         password: Some(password.to_owned().into()),
@@ -182,7 +202,7 @@ pub(super) fn user(password: &str) -> RegistryConfig {
     }
 }
 
-pub(super) async fn resolve(
+pub(crate) async fn resolve(
     client: &Client,
     repository: &Repository,
     tag: &str,
@@ -193,7 +213,7 @@ pub(super) async fn resolve(
 
 /// A memory of notes only.
 #[derive(Default)]
-pub(super) struct Notes(Mutex<HashMap<String, Vec<u8>>>);
+pub(crate) struct Notes(Mutex<HashMap<String, Vec<u8>>>);
 
 type Stored<T> = Result<T, StoreError>;
 

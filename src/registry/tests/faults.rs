@@ -194,6 +194,7 @@ async fn only_the_named_certificate_is_trusted_and_the_error_names_the_way_out()
     let config = || crate::registry::Config {
         registries: [(name.clone(), settings.clone())].into(),
         docker_config: Some("/nowhere".into()),
+        ..Default::default()
     };
     let client = client(&[]);
     client.reconfigure(config());

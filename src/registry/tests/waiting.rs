@@ -105,12 +105,84 @@ async fn a_repository_that_hangs_delays_no_other() {
 }
 
 #[tokio::test]
+async fn a_repository_that_hangs_holds_one_slot_however_many_of_its_tags_are_watched() {
+    let fake = Fake::new(|asked| match asked.line.contains("/hangs/") {
+        true => None,
+        false => found(asked, &digest("one")),
+    })
+    .await;
+    let limits = Limits { short: Duration::from_millis(500), ..Limits::default() };
+    let client = client_with(&[], Arc::default(), limits);
+    let (hangs, names) = (fake.repository("hangs"), (0..20).map(|n| format!("v{n}")).collect::<Vec<_>>());
+    let hanging = join_all(names.iter().map(|tag| resolve(&client, &hangs, tag, None)));
+    let others = async {
+        while fake.asked().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let good: Vec<_> = (0..50).map(|n| fake.repository(&format!("good{n}"))).collect();
+        let results = join_all(good.iter().map(|repository| resolve(&client, repository, "1", None))).await;
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        Instant::now()
+    };
+    let (results, done) = tokio::join!(async { (hanging.await, Instant::now()) }, others);
+    let (results, gave_up) = results;
+    assert!(done < gave_up, "the others did not wait for it");
+    assert!(results.iter().all(|result| result.as_ref().is_err_and(|error| error.retry_after.is_some())));
+    let asked = fake.lines().iter().filter(|line| line.contains("/hangs/")).count();
+    assert_eq!(asked, 1, "those behind the first were told to wait");
+}
+
+/// A registry whose every answer leaves one less, GET or HEAD.
+#[tokio::test]
+async fn looks_that_count_are_spaced_so_that_the_rate_limit_lasts() {
+    let left = std::sync::atomic::AtomicU64::new(50);
+    let fake = Fake::new(move |asked| {
+        let mut response = found(asked, &digest("one")).unwrap();
+        let left = format!("{};w=3600", left.fetch_sub(1, Ordering::Relaxed));
+        response.headers_mut().insert("ratelimit-limit", "100;w=3600".parse().unwrap());
+        response.headers_mut().insert("ratelimit-remaining", left.parse().unwrap());
+        Some(response)
+    })
+    .await;
+    let notes = Arc::new(Notes::default());
+    let client = client_with(&[], notes.clone(), Limits::default());
+    let repository = fake.repository("a");
+    for tag in ["1", "2", "1", "2"] {
+        assert_eq!(client.spacing(&repository), None);
+        resolve(&client, &repository, tag, None).await.unwrap();
+    }
+    // 47 are left for an hour, of which 10 are for pulls: 37 looks at two tags.
+    let seconds = client.spacing(&repository).unwrap().as_secs();
+    assert!((190..=195).contains(&seconds), "{seconds}");
+    let gauge = &client.metrics.registry_check_spacing_seconds;
+    assert_eq!(gauge.with_label_values(&[&fake.addr.to_string()]).get(), i64::try_from(seconds).unwrap());
+}
+
+#[tokio::test]
+async fn what_was_left_is_known_and_shown_after_a_restart() {
+    let fake = Fake::new(|asked| {
+        let mut response = found(asked, &digest("one")).unwrap();
+        response.headers_mut().insert("ratelimit-remaining", "20;w=21600".parse().unwrap());
+        Some(response)
+    })
+    .await;
+    let notes = Arc::new(Notes::default());
+    let before = client_with(&[], notes.clone(), Limits::default());
+    resolve(&before, &fake.repository("a"), "1", None).await.unwrap();
+    let after = client_with(&[], notes, Limits::default());
+    assert_eq!(after.spacing(&fake.repository("a")), None, "HEAD left as much as before");
+    assert_eq!(after.status()[0].quota.as_ref().unwrap().remaining, Some(20));
+    let gauge = &after.metrics.registry_quota_remaining;
+    assert_eq!(gauge.with_label_values(&[&fake.addr.to_string()]).get(), 20);
+}
+
+#[tokio::test]
 async fn a_registry_that_can_not_be_reached_is_left_alone_after_the_third_try() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let repository = format!("{}/a", listener.local_addr().unwrap()).parse().unwrap();
     drop(listener);
     let client = client(&[]);
-    for told in [false, false, false, true] {
+    for told in [false, false, true, true] {
         let error = resolve(&client, &repository, "1", None).await.unwrap_err();
         assert_eq!((error.kind, error.retry_after.is_some()), (RegistryErrorKind::Unreachable, told), "{error}");
     }

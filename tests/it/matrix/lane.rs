@@ -20,6 +20,7 @@ const GAP: Duration = Duration::from_secs(8);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strategy {
     Proxy,
+    Hold,
     Overlap,
     Recreate,
 }
@@ -28,14 +29,32 @@ impl Strategy {
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Proxy => "proxy",
+            Self::Hold => "hold",
             Self::Overlap => "overlap",
             Self::Recreate => "recreate",
+        }
+    }
+
+    /// Behind tagboat's proxy, from its file.
+    fn is_declared(self) -> bool {
+        matches!(self, Self::Proxy | Self::Hold)
+    }
+
+    /// Further lines of its app. What is held locks a file on a volume that both versions have, and a second one ends.
+    fn more(self) -> &'static str {
+        match self {
+            Self::Hold => {
+                "keep: 1\n    health: {http: /healthz}\n    overlap: never\n    volumes: ['matrix-exclusive:/data']\n    \
+                 env: {EXCLUSIVE: /data/lock}"
+            }
+            _ => "keep: 1\n    health: {http: /healthz}",
         }
     }
 
     fn app(self) -> &'static str {
         match self {
             Self::Proxy => "matrix-proxy",
+            Self::Hold => "matrix-hold",
             Self::Overlap => "matrix-overlap",
             Self::Recreate => "matrix-recreate",
         }
@@ -44,7 +63,7 @@ impl Strategy {
     /// The restart policy of its containers.
     fn policy(self) -> &'static str {
         match self {
-            Self::Proxy => "unless-stopped",
+            Self::Proxy | Self::Hold => "unless-stopped",
             Self::Overlap => "always",
             Self::Recreate => "on-failure",
         }
@@ -71,17 +90,17 @@ impl Lane {
         setup.swap =
             "probe_interval: 50ms, min_healthy: 200ms, healthy_deadline: 8s, bake: 300ms, drain: 5s, drain_streams: 5s";
         setup.failpoints = true;
-        setup.declared = strategy == Strategy::Proxy;
-        setup.more = "keep: 1\n    health: {http: /healthz}";
+        setup.declared = strategy.is_declared();
+        setup.more = strategy.more();
         let mut program = Program::prepared(setup).await;
-        Image::sample("v1").push(&program.registry, app, "latest").await;
+        Self::image("v1", app).push(&program.registry, app, "latest").await;
         let published = free_port();
-        if strategy != Strategy::Proxy {
+        if !strategy.is_declared() {
             run(&program, strategy, published);
         }
         program.start();
         let port = match strategy {
-            Strategy::Proxy => Some(program.port),
+            Strategy::Proxy | Strategy::Hold => Some(program.port),
             Strategy::Overlap => None,
             Strategy::Recreate => Some(published),
         };
@@ -95,11 +114,18 @@ impl Lane {
         lane
     }
 
+    /// Unlike that of any other lane: an image that several have has several names, and how many of them there are to
+    /// remove depends on how far the others are.
+    fn image(version: &str, app: &str) -> Image {
+        Image::sample(version).note(app)
+    }
+
     /// The next version under the tag.
     async fn push(&mut self) -> (String, String) {
         self.version += 1;
         let version = format!("v{}", self.version);
-        let digest = Image::sample(&version).push(&self.program.registry, self.program.setup.app, "latest").await;
+        let app = self.program.setup.app;
+        let digest = Self::image(&version, app).push(&self.program.registry, app, "latest").await;
         (version, digest.to_string())
     }
 
@@ -141,8 +167,11 @@ impl Lane {
         let armed = self.program.failpoints().join("armed");
         let before = format!("v{}", self.version);
         std::fs::write(&armed, point.armed(&format!("v{}", self.version + 1))).unwrap();
-        let load = self.port.map(|port| Load::start(port, &["--rps", "100", "--mode", "close", "--conns", "20"]));
-        let watch = Watch::start(&self.program);
+        let conns = if self.strategy == Strategy::Hold { "400" } else { "20" };
+        let load = self
+            .port
+            .map(|port| Load::start(port, &["--rps", "100", "--mode", "close", "--conns", conns, "--patience", "20"]));
+        let watch = Watch::start(&self.program, self.strategy);
         let (version, digest) = self.push().await;
         let mut verdict = Verdict {
             strategy: self.strategy.label(),
@@ -173,7 +202,10 @@ impl Lane {
         }
         verdict.converged = killed.elapsed();
         verdict.orphans = self.containers().len().saturating_sub(1);
-        let least = watch.finish().await;
+        let (least, most) = watch.finish().await;
+        if self.strategy == Strategy::Hold && most > 1 {
+            verdict.problems.push(format!("{place}: {most} ran at once"));
+        }
         if let Some(load) = load {
             self.judge(&load.finish().0, (&before, &version), &mut verdict, &place);
         } else if least < 1 {
@@ -215,8 +247,10 @@ impl Lane {
             verdict.gap = Duration::from_millis(first.saturating_sub(last));
         }
         let reasons = &report["reasons"];
-        if self.strategy == Strategy::Proxy && !verdict.harm.costs_requests() && verdict.failed > 0 {
-            verdict.problems.push(format!("{place}: {} requests failed: {reasons}", verdict.failed));
+        if self.strategy.is_declared() && !verdict.harm.costs_requests() && verdict.failed > 0 {
+            let log = self.program.log();
+            let told: Vec<&str> = log.lines().filter(|line| line.contains("a request failed")).collect();
+            verdict.problems.push(format!("{place}: {} requests failed: {reasons} {told:?}", verdict.failed));
         }
         if verdict.harm == Harm::Proxy && reasons.to_string().contains("connect:") {
             verdict.problems.push(format!("{place}: connections were refused: {reasons}"));
@@ -229,10 +263,7 @@ impl Lane {
     /// All containers of the app and of its swaps.
     fn containers(&self) -> Vec<Value> {
         let app = self.program.setup.app;
-        let filter = match self.strategy {
-            Strategy::Proxy => format!("label=tagboat.app={app}"),
-            _ => format!("label=tagboat.scope={app}"),
-        };
+        let filter = label(app, self.strategy);
         let docker = self.program.docker();
         let ids = docker.must(&["ps", "-aq", "--filter", &filter]);
         let ids: Vec<&str> = ids.split_whitespace().collect();
@@ -268,7 +299,7 @@ impl Lane {
             return Some(format!("there are {names:?}"));
         };
         let policy = only["HostConfig"]["RestartPolicy"]["Name"].as_str().unwrap_or_default();
-        let named = self.strategy == Strategy::Proxy || only["Name"] == format!("/{}", self.program.setup.app);
+        let named = self.strategy.is_declared() || only["Name"] == format!("/{}", self.program.setup.app);
         let fine = only["State"]["Status"] == "running" && policy == self.strategy.policy() && named;
         (!fine).then(|| format!("{} is {} with policy {policy}", only["Name"], only["State"]["Status"]))
     }
@@ -287,6 +318,11 @@ impl Lane {
         }
         Ok(())
     }
+}
+
+/// What all containers of an app and of its swaps have.
+fn label(app: &str, strategy: Strategy) -> String {
+    if strategy.is_declared() { format!("label=tagboat.app={app}") } else { format!("label=tagboat.scope={app}") }
 }
 
 /// `docker run` as a person would.
@@ -317,10 +353,9 @@ struct Watch {
 }
 
 impl Watch {
-    fn start(program: &Program) -> Self {
-        let app = program.setup.app;
+    fn start(program: &Program, strategy: Strategy) -> Self {
         let docker = program.docker();
-        let filter = format!("label=tagboat.scope={app}");
+        let filter = label(program.setup.app, strategy);
         let running = docker.must(&["ps", "-q", "--filter", &filter]).lines().count();
         let mut command = std::process::Command::new("docker");
         command.args([
@@ -338,8 +373,8 @@ impl Watch {
         Self { process: command.spawn().unwrap(), running: i64::try_from(running).unwrap() }
     }
 
-    /// The least that ran at any time.
-    async fn finish(mut self) -> i64 {
+    /// The least and the most that ran at any time.
+    async fn finish(mut self) -> (i64, i64) {
         // The client prints as it reads; what has happened is there.
         tokio::time::sleep(Duration::from_millis(200)).await;
         let _ = self.process.kill();
@@ -347,11 +382,11 @@ impl Watch {
         let mut out = self.process.stdout.take().unwrap();
         std::io::Read::read_to_string(&mut out, &mut text).unwrap();
         let _ = self.process.wait();
-        let (mut now, mut least) = (self.running, self.running);
+        let (mut now, mut least, mut most) = (self.running, self.running, self.running);
         for line in text.lines() {
             now += if line.trim() == "start" { 1 } else { -1 };
-            least = least.min(now);
+            (least, most) = (least.min(now), most.max(now));
         }
-        least
+        (least, most)
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn write(verdicts: &[Verdict]) {
     std::fs::write(path, format!("{before}{begin}\n{}{end}{after}", table(verdicts))).unwrap();
 }
 
-fn table(verdicts: &[Verdict]) -> String {
+pub(super) fn table(verdicts: &[Verdict]) -> String {
     let failed = verdicts.iter().filter(|verdict| !verdict.problems.is_empty()).count();
     let of = |harm: Harm| verdicts.iter().filter(|verdict| verdict.harm == harm).count();
     let mut text = format!(
@@ -42,6 +42,7 @@ fn table(verdicts: &[Verdict]) -> String {
         let failed: u64 = of.iter().map(|v| v.failed).sum();
         let (failed, gap) = match strategy {
             "proxy" => (failed.to_string(), "none".to_owned()),
+            "hold" => (failed.to_string(), longest(|v| v.gap)),
             "overlap" => ("no port".to_owned(), "none".to_owned()),
             _ => ("its own gap".to_owned(), longest(|v| v.gap)),
         };

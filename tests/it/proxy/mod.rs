@@ -3,6 +3,7 @@
 mod carrying;
 mod control;
 mod draining;
+mod parking;
 mod stage;
 mod switching;
 mod wire;

@@ -41,7 +41,10 @@ pub(in crate::http::webhooks) fn read(receiver: &HookReceiver, _: &HeaderMap, bo
     let events = envelope.get("events").and_then(Value::as_array).ok_or(Misread::Missing("list of `events`"))?;
     let mut pushes = Pushes::of(receiver);
     for event in events.iter().filter(|event| text(event, "/action") == Some("push")) {
-        if let Some(path) = text(event, "/target/repository") {
+        let is_layer = text(event, "/target/url").is_some_and(|url| url.contains("/blobs/"));
+        if is_layer {
+            pushes.pass_over();
+        } else if let Some(path) = text(event, "/target/repository") {
             pushes.add(text(event, "/request/host"), path, text(event, "/target/tag"), text(event, "/target/digest"));
         }
     }

@@ -15,7 +15,7 @@ use crate::engine::detached::Detached;
 use crate::http::hooks_router;
 use crate::http::testing::{Disk, Reply, Served, World, app, engine_of, status, store};
 use crate::metrics::Metrics;
-use crate::model::App;
+use crate::model::{App, AppStatus, Gate, Hold};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -220,6 +220,29 @@ async fn ten_megabytes_are_refused_from_every_sender_before_they_are_read() {
     assert_eq!(door.count("too_large"), 1);
     let fits = vec![b' '; MAX_BODY];
     assert_eq!(door.post("/hooks/ci", &[("authorization", SECRET)], &fits).await.status, 202);
+}
+
+#[tokio::test]
+async fn a_signature_wakes_an_app_that_waits_for_it_and_leads_to_nothing_else() {
+    let mut door = Door::new(receiver(Sender::Distribution), "registry.example.com/acme/shop").await;
+    let auth = ("authorization", "Bearer s3cret-of-the-tests");
+    let body =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/payloads/distribution_push_signature.json"))
+            .unwrap();
+    assert_eq!(door.post("/hooks/ci", &[auth], &body).await.status, 202);
+    assert_eq!(
+        door.last(),
+        ("ignored".to_owned(), "what was pushed has no tag, or holds a signature, and no app waits for one".to_owned())
+    );
+    let hold =
+        Hold::Gated { digest: digest('c'), gate: Gate::SignaturePending, message: "unsigned".into(), until: None };
+    door.engine.set(AppStatus { hold: Some(hold), ..status("shop") });
+    let body = String::from_utf8(body).unwrap().replace("\"id\": \"", "\"id\": \"2-");
+    assert_eq!(door.post("/hooks/ci", &[auth], body.as_bytes()).await.status, 202);
+    timeout(DEADLINE, door.engine.signed("shop")).await.expect("the app looks for its signature");
+    assert_eq!(door.last().0, "accepted", "{:?}", door.last());
+    let looks = timeout(Duration::from_millis(200), door.engine.activated("shop")).await;
+    assert!(looks.is_err(), "and at no tag");
 }
 
 #[tokio::test]

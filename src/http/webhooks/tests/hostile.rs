@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::engine::SignatureHint;
 
 /// Bodies that each sender sends, with their headers.
 fn samples(sender: Sender) -> (HookReceiver, HeaderMap, Vec<u8>) {
@@ -105,13 +106,21 @@ fn a_value_of_another_type_anywhere_is_never_more_than_the_push_that_was_meant()
 #[test]
 fn a_tag_that_is_none_is_no_push_with_any_sender() {
     let referrer = format!("sha256-{}", "a".repeat(64));
-    for tag in [referrer.clone(), format!("{referrer}.sig"), format!("{referrer}.att"), format!("{referrer}.sbom")] {
+    for (end, may_sign) in [("", true), (".sig", true), (".att", false), (".sbom", false)] {
+        let tag = format!("{referrer}{end}");
         for sender in Sender::ALL {
             let receiver = at(sender, "registry.example.com");
             let trial = receiver.trial(&Subject { tag: tag.parse().unwrap(), ..subject(sender) });
             let given = trial.headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()));
             let read = receiver.read(&given.collect(), trial.body.as_bytes());
-            assert!(matches!(read, Ok(Reading::Nothing(_))), "{} {tag}: {read:?}", sender.label());
+            let is_this = |hint: &SignatureHint| hint.tag.as_ref().is_some_and(|given| given.as_str() == tag);
+            match &read {
+                Ok(Reading::Pushed { hints, beside, .. }) if may_sign => {
+                    assert!(hints.is_empty() && beside.iter().all(is_this), "{} {tag}: {read:?}", sender.label());
+                }
+                Ok(Reading::Nothing(_)) if !may_sign => {}
+                other => panic!("{} {tag}: {other:?}", sender.label()),
+            }
         }
     }
 }
@@ -195,8 +204,8 @@ fn json_value() -> impl Strategy<Value = Value> {
 
 fn holds(receiver: &HookReceiver, headers: &HeaderMap, body: &[u8]) -> Result<(), TestCaseError> {
     match receiver.read(headers, body) {
-        Ok(Reading::Pushed { hints, .. }) => {
-            prop_assert!(!hints.is_empty() && hints.len() <= 256);
+        Ok(Reading::Pushed { hints, beside, .. }) => {
+            prop_assert!(!(hints.is_empty() && beside.is_empty()) && hints.len().max(beside.len()) <= 256);
             for hint in hints {
                 prop_assert!(hint.repository.to_string().parse::<crate::model::Repository>().is_ok());
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::model::Tag;
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/payloads");
 
@@ -14,11 +15,13 @@ fn body(name: &str) -> Vec<u8> {
 enum Means {
     /// These images, and this id.
     Pushed(&'static [&'static str], Option<&'static str>),
+    /// No image, but what may be signatures.
+    Beside(&'static [&'static str]),
     Nothing(&'static str),
     Misread(&'static str),
 }
 
-use Means::{Misread as Strange, Nothing, Pushed};
+use Means::{Beside, Misread as Strange, Nothing, Pushed};
 
 struct Row(&'static str, HookReceiver, &'static [(&'static str, &'static str)], Means);
 
@@ -33,7 +36,7 @@ fn first_rows() -> Vec<Row> {
     use Sender::*;
     let no_tag = "no tag, or holds a signature";
     vec![
-        Row("distribution_events_push", receiver(Distribution), &[], Nothing(no_tag)),
+        Row("distribution_events_push", receiver(Distribution), &[], Beside(&["registrycluster.local/library/test:*"])),
         Row("distribution_events_pull_tagged", receiver(Distribution), &[], Nothing("no event pushes anything")),
         Row(
             "distribution_push_tagged",
@@ -44,11 +47,18 @@ fn first_rows() -> Vec<Row> {
                 Some("7d4b6c0e-0a6f-4b2c-9a55-000000000001,7d4b6c0e-0a6f-4b2c-9a55-000000000002"),
             ),
         ),
-        Row("distribution_push_signature", receiver(GitLab), &[], Nothing(no_tag)),
+        Row(
+            "distribution_push_signature",
+            receiver(GitLab),
+            &[],
+            Beside(&[
+                "registry.example.com/acme/shop:sha256-cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc.sig",
+            ]),
+        ),
         Row("dockerhub_push", receiver(DockerHub), &[], Pushed(&["docker.io/svendowideit/testhook:latest"], None)),
         Row("dockerhub_push_floats", receiver(DockerHub), &[], Pushed(&["docker.io/acme/shop:v1"], None)),
-        Row("github_package_published", receiver(GitHub), GITHUB, Nothing(no_tag)),
-        Row("github_registry_package_published", receiver(GitHub), &[], Nothing(no_tag)),
+        Row("github_package_published", receiver(GitHub), GITHUB, Beside(&["ghcr.io/codertocat/hello-world:*"])),
+        Row("github_registry_package_published", receiver(GitHub), &[], Beside(&["ghcr.io/codertocat/hello-world:*"])),
         Row("github_package_tagged", receiver(GitHub), GITHUB, Pushed(&["ghcr.io/acme/shop:v1"], Some("d-1"))),
         Row("github_package_npm", receiver(GitHub), GITHUB, Nothing("not a container image")),
         Row("github_ping", receiver(GitHub), &[("x-github-event", "ping")], Nothing("not about packages")),
@@ -59,9 +69,9 @@ fn first_rows() -> Vec<Row> {
             GITEA,
             Pushed(&["git.example.com:3000/acme/shop:v1-rc"], Some("d-2")),
         ),
-        Row("gitea_package_child", receiver(Gitea), GITEA, Nothing(no_tag)),
-        Row("harbor_push_artifact_default", receiver(Harbor), &[], Nothing(no_tag)),
-        Row("harbor_push_artifact_cloudevents", receiver(Harbor), &[], Nothing(no_tag)),
+        Row("gitea_package_child", receiver(Gitea), GITEA, Beside(&["git.example.com/acme/shop:*"])),
+        Row("harbor_push_artifact_default", receiver(Harbor), &[], Beside(&["localhost/harbor/alpine:*"])),
+        Row("harbor_push_artifact_cloudevents", receiver(Harbor), &[], Beside(&["localhost/harbor/alpine:*"])),
         Row(
             "harbor_push_artifact_tagged",
             receiver(Harbor),
@@ -91,7 +101,6 @@ fn first_rows() -> Vec<Row> {
 
 fn second_rows() -> Vec<Row> {
     use Sender::*;
-    let no_tag = "no tag, or holds a signature";
     let generic = |repository: &str, tag: Option<&str>| {
         let fields = Fields { repository: Some(repository.parse().unwrap()), tag: tag.map(|tag| tag.parse().unwrap()) };
         HookReceiver { fields, ..receiver(Generic) }
@@ -134,7 +143,12 @@ fn second_rows() -> Vec<Row> {
                 Some("13cde686-328b-6117-af20-0e5566167482"),
             ),
         ),
-        Row("aws_ecr_eventbridge_untagged", receiver(Ecr), &[], Nothing(no_tag)),
+        Row(
+            "aws_ecr_eventbridge_untagged",
+            receiver(Ecr),
+            &[],
+            Beside(&["123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/acme/shop:*"]),
+        ),
         Row("aws_ecr_eventbridge_delete", receiver(Ecr), &[], Nothing("nothing was pushed")),
         Row("aws_sns_notification", receiver(Sns), &[], Nothing("no event of EventBridge")),
         Row("aws_sns_subscription_confirmation", receiver(Sns), &[], Nothing("a new subscription")),
@@ -169,7 +183,12 @@ fn second_rows() -> Vec<Row> {
                 None,
             ),
         ),
-        Row("jfrog_docker_child", aliased(JFrog, "docker-local", "acme.jfrog.io/docker"), &[], Nothing(no_tag)),
+        Row(
+            "jfrog_docker_child",
+            aliased(JFrog, "docker-local", "acme.jfrog.io/docker"),
+            &[],
+            Beside(&["acme.jfrog.io/docker/shop:*"]),
+        ),
         Row("nexus_component_created", receiver(Nexus), NEXUS, Nothing("not a container image")),
         Row(
             "nexus_component_docker",
@@ -235,7 +254,12 @@ fn every_fixture_means_what_the_table_says() {
         seen.insert(format!("{name}.json"));
         let what = format!("{name} to {}", receiver.sender.label());
         match (receiver.read(&headers(given), &body(name)), wanted) {
-            (Ok(Reading::Pushed { id, hints }), Pushed(images, wanted)) => {
+            (Ok(Reading::Pushed { hints, beside, .. }), Beside(wanted)) => {
+                let tag = |tag: &Option<Tag>| tag.as_ref().map_or("*".to_owned(), ToString::to_string);
+                let found: Vec<_> = beside.iter().map(|one| format!("{}:{}", one.repository, tag(&one.tag))).collect();
+                assert_eq!((hints.len(), found), (0, wanted.iter().map(|one| (*one).to_owned()).collect()), "{what}");
+            }
+            (Ok(Reading::Pushed { id, hints, .. }), Pushed(images, wanted)) => {
                 let (mut shown, mut images) = (shown(&hints), images.to_vec());
                 shown.sort();
                 images.sort_unstable();

@@ -3,7 +3,7 @@
 //! anything was written is replaced, as every HTTP client does; everything else that goes wrong is a failed request.
 //!
 //! `load --url http://127.0.0.1:8080 --rps 500 [--mode keepalive|close] [--conns 50] [--for SECONDS] [--slow F]
-//! [--events F] [--ws F] [--upload F]` runs until the time is over or standard input ends, finishes what is under way,
+//! [--events F] [--ws F] [--upload F] [--patience SECONDS]` runs until the time is over or standard input ends, finishes what is under way,
 //! and prints one JSON object.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tungstenite::protocol::{Role, WebSocket};
 
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Steps of a stream, and the time between them.
 const STEPS: (u64, u64) = (20, 100);
 const UPLOAD: usize = 64 << 10;
@@ -28,6 +27,7 @@ struct Options {
     keep: bool,
     conns: usize,
     seconds: f64,
+    patience: Duration,
     mix: [(Kind, f64); 4],
 }
 
@@ -61,6 +61,7 @@ fn options() -> Options {
         keep: text("--mode", "keepalive") != "close",
         conns: number("--conns", 50.0) as usize,
         seconds: number("--for", f64::MAX),
+        patience: Duration::from_secs_f64(number("--patience", 5.0)),
         mix: [
             (Kind::Slow, number("--slow", 0.0)),
             (Kind::Events, number("--events", 0.0)),
@@ -179,10 +180,11 @@ fn open(connection: &BufReader<TcpStream>) -> bool {
 
 fn connect(options: &Options) -> Result<BufReader<TcpStream>, String> {
     let address = options.address.parse().map_err(|_| "bad address".to_owned())?;
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(|e| format!("connect: {:?}", e.kind()))?;
+    let stream =
+        TcpStream::connect_timeout(&address, options.patience).map_err(|e| format!("connect: {:?}", e.kind()))?;
     let _ = stream.set_nodelay(true);
-    let _ = stream.set_read_timeout(Some(PATIENCE));
-    let _ = stream.set_write_timeout(Some(PATIENCE));
+    let _ = stream.set_read_timeout(Some(options.patience));
+    let _ = stream.set_write_timeout(Some(options.patience));
     Ok(BufReader::new(stream))
 }
 

@@ -2,7 +2,7 @@
 //! image can be good or bad in every way that matters to a deployment.
 //!
 //! `VERSION`, `PORT` (8080), `START_DELAY_MS`, `EXIT_AT_START` (code), `NEVER_HEALTHY=1`, `CRASH_AFTER_MS` (exit 3),
-//! `ERRORS_AFTER_MS` (answers 500). It ends at once on SIGTERM, whatever
+//! `ERRORS_AFTER_MS` (answers 500), `EXCLUSIVE` (a file that it locks; it ends with code 9 when another has it). It ends at once on SIGTERM, whatever
 //! is under way.
 //! `UNHEALTHY_AFTER_MS` (`/healthz` answers 503 from then on), `NEVER_WARM=1` (`POST /warm` answers 500).
 //! `sample-app -job WORD` is a job: it writes `WORD begin`, waits `-ms N`, writes `WORD end` to the file `-to FILE`, each
@@ -53,6 +53,7 @@ fn main() -> io::Result<()> {
         eprintln!("configuration missing: DATABASE_URL is not set");
         std::process::exit(code.parse().unwrap_or(1));
     }
+    let _lock = env("EXCLUSIVE").map(|path| lock(&path)).transpose()?;
     if let Some(delay) = millis("START_DELAY_MS") {
         thread::sleep(delay);
     }
@@ -99,6 +100,16 @@ fn job() -> io::Result<i32> {
         eprintln!("relation \"orders\" already exists");
     }
     Ok(code)
+}
+
+/// As a database does that must never be opened twice.
+fn lock(path: &str) -> io::Result<std::fs::File> {
+    let file = std::fs::File::options().create(true).append(true).open(path)?;
+    if file.try_lock().is_err() {
+        eprintln!("{path} is locked by another process");
+        std::process::exit(9);
+    }
+    Ok(file)
 }
 
 fn after(name: &str, action: impl FnOnce() + Send + 'static) {
