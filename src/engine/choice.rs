@@ -9,8 +9,8 @@ use crate::model::{
 };
 use crate::ports::{Registry, Store};
 
+use super::asked::RequestError;
 use super::bus::Bus;
-use super::handle::RequestError;
 use super::observer::{TagView, chain};
 
 /// A tag to follow, once its digest is known.

@@ -3,8 +3,8 @@
 use crate::metrics::Metrics;
 use crate::model::{App, AppName, AppState, AppStatus, Deployed, Digest, Follow, Gate, Hold, ImageRef, Route, Tag};
 
+use super::asked::Answer;
 use super::gatekeeping::approval;
-use super::handle::Answer;
 use super::looking::Seeing;
 use super::observer::TagView;
 use super::reconciler::Parts;

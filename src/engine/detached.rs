@@ -6,7 +6,8 @@ use std::sync::{Arc, RwLock};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::handle::{Activation, Answer, Command, DeployRequest, Handle, RequestError, RollbackTo, Shared, Slot};
+use super::asked::{Activation, Answer, Command, DeployRequest, RequestError, RollbackTo};
+use super::handle::{Handle, Shared, Slot};
 use super::pruning::Janitor;
 use crate::model::{App, AppStatus, Decision, Event, Pruned, SeenSource};
 use crate::ports::{Registry, Store, Traffic};

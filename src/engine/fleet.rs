@@ -11,10 +11,11 @@ use crate::decide::container::spec_hash;
 use crate::model::{App, AppName, AppStatus, Origin};
 
 use super::adoption::{Adoption, Found, seek};
+use super::asked::Activation;
 use super::bus::Bus;
 use super::checks::Checks;
 use super::condition::{refusal, starting};
-use super::handle::{Activation, Handle, QUEUE, Shared, Slot};
+use super::handle::{Handle, QUEUE, Shared, Slot};
 use super::pruning::Broom;
 use super::reconciler::{Parts, Reconciler};
 use super::{Ports, Settings, lookout};

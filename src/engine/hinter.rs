@@ -7,7 +7,8 @@ use tokio::sync::broadcast;
 
 use crate::model::{AppName, Event, Time};
 
-use super::handle::{Handle, Hint, SignatureHint};
+use super::asked::{Hint, SignatureHint};
+use super::handle::Handle;
 
 /// Makes apps look; cheap to clone.
 #[derive(Clone)]

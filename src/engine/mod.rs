@@ -10,6 +10,7 @@
 //! not print. What happens leaves it as [`Event`](crate::model::Event)s and [`AppStatus`](crate::model::AppStatus).
 
 mod adoption;
+mod asked;
 mod bus;
 mod checks;
 mod choice;
@@ -50,9 +51,10 @@ use crate::metrics::Metrics;
 use crate::ports;
 
 pub use adoption::{Adoption, Found, Reader};
+pub use asked::{Answer, Approved, DeployRequest, Hint, RequestError, RollbackTo, SignatureHint};
 pub use bus::explain;
 pub use fleet::Fleet;
-pub use handle::{Answer, Approved, DeployRequest, Handle, Hint, RequestError, RollbackTo, SignatureHint};
+pub use handle::Handle;
 pub use hinter::Hinter;
 pub use pulls::Pulls;
 

@@ -11,8 +11,8 @@ use crate::model::{
 };
 use crate::ports::{Engine, EngineError, Store, StoreError};
 
+use super::asked::RequestError;
 use super::executor::SHELF;
-use super::handle::RequestError;
 use super::observer::chain;
 
 /// Entries of an app's history that are looked through; it holds fewer.

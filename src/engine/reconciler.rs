@@ -16,13 +16,13 @@ use crate::model::{
     App, AppStatus, CheckResult, Decision, EventKind, Hold, NOWHERE, Origin, Plan, PlanReason, SeenSource, Step, SwapId,
 };
 
+use super::asked::{Activation, Answer, Command, Hint, RequestError};
 use super::bus::{Bus, is_swap};
 use super::checks::Checks;
 use super::choice;
 use super::condition::{Condition, describe};
 use super::executor::{Ended, Executor};
 use super::gatekeeping::Gatekeeping;
-use super::handle::{Activation, Answer, Command, Hint, RequestError};
 use super::journal;
 use super::looking::{Seeing, look};
 use super::observer::{TagView, chain};

@@ -6,8 +6,8 @@ use crate::model::{
     CheckResult, DeploymentResult, Digest, EventKind, Follow, Generation, Hold, Pin, SeenSource, Tag, Version,
 };
 
+use super::asked::{Answer, Command, DeployRequest, RequestError, RollbackTo};
 use super::executor::local_repository;
-use super::handle::{Answer, Command, DeployRequest, RequestError, RollbackTo};
 use super::looking::look;
 use super::observer::chain;
 use super::reconciler::{Reconciler, Reply};

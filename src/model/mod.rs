@@ -7,10 +7,12 @@ mod app;
 mod container;
 mod decision;
 mod event;
+mod failure;
 mod gates;
 mod image;
 mod jobs;
 mod names;
+mod plan;
 mod policy;
 mod prune;
 mod registry;
@@ -23,8 +25,9 @@ pub use app::{
     Schedule, SwapTiming, Ulimit,
 };
 pub use container::{Container, ContainerState, Health, ImageDetails, Owned, label};
-pub use decision::{Decision, Failure, FailureReason, Hold, Plan, PlanReason, Stage, Step, Strategy};
+pub use decision::{Decision, Hold, Stage, Strategy};
 pub use event::{Event, EventKind, PullProgress};
+pub use failure::{Failure, FailureReason};
 pub use gates::{
     Approval, Bearer, Check, Evidence, Gate, Gates, Looked, PublicKey, ScanRule, ScanSubject, ScanVerdict, Scanner,
     SignatureRule, SignatureVerdict, Window,
@@ -32,6 +35,7 @@ pub use gates::{
 pub use image::{Digest, ImageRef, InvalidReference, Platform, Repository, Tag, Version};
 pub use jobs::{ExecOutcome, Hook, HookAct, Hooks, Job, JobContainer, JobKind, Jobs};
 pub use names::{AppName, ContainerId, Generation, InvalidName, ListenAddr, SwapId};
+pub use plan::{Plan, PlanReason, Step};
 pub use policy::{Prerelease, TagOrder, TagPolicy, TagReport, TagRule, TagVerdict};
 pub use prune::{Leftover, LeftoverKind, Pruned, Remains, StoredImage};
 pub use registry::{Cached, CachedTags, Credentials, ManifestDetails, Quota, Referrer, Resolved, SecretKind, TagList};

@@ -41,12 +41,13 @@ impl Strategy {
     }
 
     /// Further lines of its app. What is held locks a file on a volume that both versions have, and a second one ends.
-    fn more(self) -> &'static str {
+    fn more(self, app: &str) -> &'static str {
         match self {
-            Self::Hold => {
-                "keep: 1\n    health: {http: /healthz}\n    overlap: never\n    volumes: ['matrix-exclusive:/data']\n    \
-                 env: {EXCLUSIVE: /data/lock}"
-            }
+            Self::Hold => format!(
+                "keep: 1\n    health: {{http: /healthz}}\n    overlap: never\n    volumes: ['{app}:/data']\n    \
+                 env: {{EXCLUSIVE: /data/lock}}"
+            )
+            .leak(),
             _ => "keep: 1\n    health: {http: /healthz}",
         }
     }
@@ -91,7 +92,7 @@ impl Lane {
             "probe_interval: 50ms, min_healthy: 200ms, healthy_deadline: 8s, bake: 300ms, drain: 5s, drain_streams: 5s";
         setup.failpoints = true;
         setup.declared = strategy.is_declared();
-        setup.more = strategy.more();
+        setup.more = strategy.more(app);
         let mut program = Program::prepared(setup).await;
         Self::image("v1", app).push(&program.registry, app, "latest").await;
         let published = free_port();
