@@ -112,7 +112,9 @@ engine() {
     ((EUID == 0)) || fail "no Docker daemon answers, and only root can start a private one"
     say "starting a private Docker daemon"
     bridge=tagboat-demo0
-    ip link add "$bridge" type bridge 2>/dev/null || true
+    # An address of its own: otherwise the bridge takes that of one of its containers, and when that container goes, the
+    # others send to nobody for seconds.
+    ip link add "$bridge" address 02:42:0a:d6:00:01 type bridge 2>/dev/null || true
     ip addr replace 10.214.0.1/16 dev "$bridge"
     ip link set "$bridge" up
     export DOCKER_HOST=unix://$work/docker.sock

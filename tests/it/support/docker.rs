@@ -73,7 +73,9 @@ impl Docker {
         clear_bridges();
         let bridge = format!("{BRIDGE}{}", std::process::id());
         let address = free_network();
-        run("ip", &["link", "add", &bridge, "type", "bridge"]);
+        // An address of its own: otherwise the bridge takes that of one of its containers, and when that container goes,
+        // the others send to nobody for seconds.
+        run("ip", &["link", "add", &bridge, "address", "02:42:0a:d5:00:01", "type", "bridge"]);
         run("ip", &["addr", "replace", &address, "dev", &bridge]);
         run("ip", &["link", "set", &bridge, "up"]);
         let path = |name: &str| dir.join(name).display().to_string();
