@@ -9,14 +9,14 @@ use crate::model::{
     Schedule, Strategy, SwapTiming, Ulimit,
 };
 
+use super::app_file::{AppFile, HealthcheckFile, OverlapFile, RouteFile, StrategyFile, SwapFile};
 use super::errors::Report;
-use super::file::{
-    AppFile, DefaultsFile, HealthcheckFile, OverlapFile, RouteFile, Scalar, StrategyFile, SwapFile, Words,
-};
+use super::file::DefaultsFile;
 use super::follow::{advise, follow};
 use super::jobs::{hooks, jobs, watch};
 use super::policy::gates;
 use super::units::{duration, period, restart, size};
+use super::words::{Scalar, Words};
 
 /// Takes one app; `None` when something essential is wrong, which the report then says.
 pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &mut Report) -> Option<App> {

@@ -7,7 +7,7 @@ use crate::decide::policy::{Wishes, settle};
 use crate::model::{Follow, ImageRef, Tag, Version};
 
 use super::errors::Report;
-use super::file::Scalar;
+use super::words::Scalar;
 
 /// Which of a repository's tags an app follows: one of `tag`, `semver`, `calver`, `numeric` and `pattern`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -13,7 +13,7 @@ use crate::http::webhooks::{FieldPath, Fields, HookAuth, HookReceiver, IdTokenRu
 use super::Hooks;
 use super::convert::secret;
 use super::errors::Report;
-use super::file::Words;
+use super::words::Words;
 
 /// Registry webhooks.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

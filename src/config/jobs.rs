@@ -8,9 +8,11 @@ use serde::Deserialize;
 use crate::model::{Hook, HookAct, Hooks, Job, Jobs};
 
 use super::app::split;
+use super::app_file::AppFile;
 use super::errors::Report;
-use super::file::{AppFile, DefaultsFile, Words};
+use super::file::DefaultsFile;
 use super::units::{duration, period};
+use super::words::Words;
 
 /// What runs before and after an app's deployments.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]

@@ -9,8 +9,8 @@ use crate::decide::strategy::{choose, exclusive};
 use crate::model::{App, HookAct, Origin, Strategy, label};
 
 use super::app::app;
+use super::app_file::AppFile;
 use super::errors::Report;
-use super::file::AppFile;
 use super::policy::loosened;
 use super::{Adopt, check, schema, tree};
 

@@ -4,6 +4,7 @@
 //! `file`; the schema that people's editors use is generated from them, and a file is held against that same schema.
 
 mod app;
+mod app_file;
 mod check;
 mod convert;
 mod errors;
@@ -18,6 +19,7 @@ mod registry;
 mod tests;
 mod tree;
 mod units;
+mod words;
 
 use std::path::{Path, PathBuf};
 

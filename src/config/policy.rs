@@ -13,8 +13,8 @@ use crate::verify::read_keys;
 
 use super::convert::secret;
 use super::errors::Report;
-use super::file::{Scalar, Words};
 use super::units::{duration, period};
+use super::words::{Scalar, Words};
 
 /// Turns off what the defaults ask for.
 const NONE: &str = "none";

@@ -1,5 +1,8 @@
 //! The room's behaviour from outside.
 
+mod policies;
+mod receivers;
+
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 use std::time::Duration;
@@ -81,98 +84,6 @@ hooks: {receivers: {r: {sender: distribution}, e: {sender: generic, hmac_secret:
     ] {
         assert!(told.contains(wanted), "{wanted}\n---\n{told}");
     }
-}
-
-const ARN: &str = "arn:aws:sns:eu-west-1:123456789012:t";
-
-#[test]
-fn every_sender_has_the_proofs_that_it_can_give() {
-    let proofs = [
-        (Proof::Token, "token: a-secret".to_owned()),
-        (Proof::Hmac, "hmac_secret: a-secret".to_owned()),
-        (Proof::Url, "url_secret: a-long-enough-secret".to_owned()),
-        (Proof::IdToken, "id_token: {issuer: 'https://i.example', audience: a, email: a@b.example}".to_owned()),
-        (Proof::Sns, format!("topic_arn: '{ARN}'")),
-    ];
-    for sender in Sender::ALL {
-        for (proof, line) in &proofs {
-            let label = sender.label();
-            let text = format!("hooks: {{receivers: {{r: {{sender: {label}, default_host: r.example.com, {line}}}}}}}");
-            match parse(&text) {
-                Ok(config) => {
-                    let receivers = config.hooks.unwrap().receivers;
-                    assert!(sender.proofs().contains(proof), "{label}: {line}");
-                    assert_eq!((receivers[0].sender, receivers[0].auth.proof()), (sender, *proof));
-                }
-                Err(errors) => {
-                    let told = errors.to_string();
-                    assert!(
-                        !sender.proofs().contains(proof) && told.contains("can't prove itself by"),
-                        "{label}: {told}"
-                    );
-                }
-            }
-        }
-    }
-    let hub = parse("hooks: {receivers: {r: {sender: forgejo, hmac_secret: x}}}").unwrap().hooks.unwrap();
-    assert_eq!(hub.receivers[0].sender, Sender::Gitea);
-}
-
-#[test]
-fn what_is_wrong_with_receivers_is_told_at_once_with_a_way_out() {
-    let text = format!(
-        "\
-hooks:
-  receivers:
-    none: {{token: x}}
-    what: {{sender: dokcerhub, url_secret: 0123456789abcdef}}
-    two: {{sender: generic, token: x, hmac_secret: z}}
-    short: {{sender: dockerhub, url_secret: short}}
-    slash: {{sender: quay, url_secret: 'with/a/slash/and/more'}}
-    blank: {{sender: acr, token: '  '}}
-    nowhere: {{sender: zot, token: x}}
-    header: {{sender: acr, url_secret: 0123456789abcdef, token_header: X-Key}}
-    badheader: {{sender: acr, token: x, token_header: 'a b'}}
-    anyone: {{sender: generic, id_token: {{issuer: 'https://i.example', audience: a}}}}
-    plain: {{sender: generic, id_token: {{issuer: 'http://i.example', audience: [], claims: {{a: '*'}}}}}}
-    google: {{sender: google, id_token: {{audience: a, claims: {{a: b}}}}}}
-    topics: {{sender: sns, topic_arn: []}}
-    topic: {{sender: sns, topic_arn: ['{ARN}', 'arn:aws:s3:::x']}}
-    paths: {{sender: acr, token: x, repository: a.b, tag: 'a['}}
-    tagonly: {{sender: generic, token: x, tag: $.t}}
-    hosts: {{sender: nexus, hmac_secret: x, default_host: nexus, aliases: {{a: 'b c', d: https://e.example}}}}
-    typ: {{sender: acr, token: x, tpye: y}}
-"
-    );
-    let told = errors(&text.replace("    typ: {sender: acr, token: x, tpye: y}\n", ""));
-    for wanted in [
-        ":3:5: hooks.receivers.none: `sender` is missing",
-        "hooks.receivers.what.sender: there is no sender \"dokcerhub\"; did you mean `dockerhub`?",
-        "hooks.receivers.two: a receiver has one proof, not several: `token` or `hmac_secret` or `id_token` or `url_secret`",
-        "hooks.receivers.short.url_secret: is part of an address: at least 16",
-        "hooks.receivers.slash.url_secret: is part of an address",
-        "hooks.receivers.blank.token: must not be empty",
-        "hooks.receivers.nowhere: zot does not say which registry it is; add `default_host`",
-        "hooks.receivers.header.token_header: is of no use without `token`",
-        "hooks.receivers.badheader.token_header: invalid HTTP header name",
-        "hooks.receivers.anyone.id_token: needs `claims` or `email`",
-        "hooks.receivers.plain.id_token.issuer: must be the https address",
-        "hooks.receivers.plain.id_token.audience: must be what the sender asks for",
-        "hooks.receivers.plain.id_token.claims.a: must be the value",
-        "hooks.receivers.google.id_token.email: must be the service account",
-        "hooks.receivers.topics.topic_arn: must name a topic",
-        "hooks.receivers.topic.topic_arn: \"arn:aws:s3:::x\" is no topic's ARN",
-        "hooks.receivers.paths.repository: is only for `sender: generic`",
-        "hooks.receivers.paths.tag: \"a[\" is no path",
-        "hooks.receivers.tagonly.tag: needs `repository`",
-        "hooks.receivers.hosts.default_host: \"nexus\" must be a registry as your apps' images name it",
-        "hooks.receivers.hosts.aliases.a: \"b c\" must be a registry",
-        "hooks.receivers.hosts.aliases.d: \"https://e.example\" must be a registry",
-    ] {
-        assert!(told.contains(wanted), "{wanted}\n---\n{told}");
-    }
-    assert!(errors(&text).contains("unknown key `tpye`"));
-    assert!(!told.contains("0123456789abcdef"), "{told}");
 }
 
 #[test]
@@ -444,88 +355,6 @@ fn a_command_is_split_as_a_shell_would() {
     let config = parse("apps: {a: {image: a, listen: \":80\", command: \"run 'a b' c\"}}").unwrap();
     assert_eq!(config.apps[0].container.command.as_deref().unwrap(), ["run", "a b", "c"]);
     assert!(errors("apps: {a: {image: a, listen: \":80\", command: \"run 'a\"}}").contains("not closed"));
-}
-
-fn cosign_key(name: &str) -> String {
-    format!("{}/tests/fixtures/cosign/{name}.pub", env!("CARGO_MANIFEST_DIR"))
-}
-
-#[test]
-fn a_policy_is_that_of_the_app_over_that_of_the_defaults_key_by_key() {
-    let (ci, next) = (cosign_key("p256"), cosign_key("ed25519"));
-    let text = format!(
-        "\
-defaults:
-  timezone: Europe/Berlin
-  policy: {{soak: 5m, window: 'Mon-Fri 09:00-17:00', verify: {{cosign: [{ci}]}}, scan: {{exec: {{command: 'scan {{reference}}'}}}}}}
-apps:
-  a: {{image: a, listen: ':81'}}
-  b: {{image: b, listen: ':82', policy: {{soak: 0s, window: always, verify: none, scan: none}}}}
-  c:
-    image: c
-    listen: ':83'
-    policy:
-      approve: true
-      window: ['Sat 10:00-12:00 UTC', '22:00-04:00']
-      verify: {{cosign: {{keys: [{ci}, {next}], annotations: {{branch: main, build: 7}}, deadline: 1h}}}}
-      scan: {{http: {{url: 'https://scan.example.com/x', token: '${{TOKEN}}'}}, timeout: 30s, fresh: 1h}}
-"
-    );
-    let config = parse(&text).unwrap();
-    let gates: Vec<&crate::model::Gates> = config.apps.iter().map(|app| &app.gates).collect();
-    let zones: Vec<&str> = gates.iter().flat_map(|g| &g.windows).map(|window| window.zone.name()).collect();
-    assert_eq!(zones, ["Europe/Berlin", "UTC", "Europe/Berlin"]);
-    assert_eq!((gates[0].soak, gates[0].approve), (Duration::from_secs(300), false));
-    let signatures = gates[0].signatures.as_ref().unwrap();
-    assert_eq!((signatures.keys.len(), signatures.deadline), (1, Duration::from_secs(900)));
-    let scan = gates[0].scan.as_ref().unwrap();
-    assert_eq!((scan.timeout, scan.fresh), (Duration::from_secs(300), Duration::from_secs(86_400)));
-    assert!(!gates[1].any(), "{:?}", gates[1]);
-    let signatures = gates[2].signatures.as_ref().unwrap();
-    assert_eq!((signatures.keys.len(), signatures.annotations["build"].as_str()), (2, "7"));
-    assert!(gates[2].approve && !format!("{config:?}").contains("s3cret"));
-}
-
-#[test]
-fn what_is_wrong_with_a_policy_is_told_at_once_with_a_way_out() {
-    let short = format!("{}/tests/fixtures/openssl/rsa1024.pub", env!("CARGO_MANIFEST_DIR"));
-    let text = format!(
-        "\
-apps:
-  a: {{image: a, listen: ':81', policy: {{window: 'Mondy 09:00-10:00', soak: soon, verify: {{cosign: [/nowhere.pub, {short}]}}}}}}
-  b: {{image: b, listen: ':82', policy: {{window: [], verify: {{cosign: []}}, scan: {{timeout: 5s}}}}}}
-  c: {{image: c, listen: ':83', policy: {{verify: always, scan: {{exec: {{command: [scan, '{{image}}'], deny: [0]}}}}}}}}
-  d: {{image: d, listen: ':84', policy: {{verify: {{}}, scan: {{http: {{url: 'ftp://x', token: ''}}}}}}}}
-  e: {{image: e, listen: ':85', policy: {{scan: {{http: {{url: 'https://u:p@x/'}}, exec: {{command: x}}}}}}}}
-  f: {{image: f, listen: ':86', policy: {{scan: {{http: {{url: 'https://u:p@x/'}}}}}}}}
-"
-    );
-    let told = errors(&text);
-    for wanted in [
-        ":2:41: apps.a.policy.window: \"Mondy\" is no day of the week",
-        "apps.a.policy.soak: \"soon\" is no duration",
-        "apps.a.policy.verify.cosign.keys[0]: /nowhere.pub can't be read",
-        "apps.a.policy.verify.cosign.keys[1]: ",
-        "2048 and 8192 bits",
-        "apps.b.policy.window: an empty list is never",
-        "apps.b.policy.verify.cosign.keys: has no key, and keyless signatures can't be verified",
-        "apps.b.policy.scan: a scan is made by `exec` or by `http`",
-        "apps.c.policy.verify: \"always\" must be `none`",
-        "apps.c.policy.scan.exec.command: {image} is not known; there are {app}, {reference}",
-        "apps.c.policy.scan.exec.deny: 0 can't mean no",
-        "apps.d.policy.verify: `cosign` is missing",
-        "apps.d.policy.scan.http.url: \"ftp://x\" must be an address",
-        "apps.d.policy.scan.http.token: must not be empty",
-        "apps.e.policy.scan: a scan is made by `exec` or by `http`",
-        "apps.f.policy.scan.http.url: must hold no user and no password",
-    ] {
-        assert!(told.contains(wanted), "{wanted}\n---\n{told}");
-    }
-    for keyless in ["identity: a@example.com", "issuer: 'https://x'", "keyless: true", "rekor: x"] {
-        let told =
-            errors(&format!("apps: {{a: {{image: a, listen: ':81', policy: {{verify: {{cosign: {{{keyless}}}}}}}}}}}"));
-        assert!(told.contains("keyless signatures can't be verified"), "{keyless}: {told}");
-    }
 }
 
 proptest! {

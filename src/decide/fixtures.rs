@@ -48,31 +48,15 @@ pub fn app(name: &str) -> App {
 
 /// A container in a state, made and started then.
 pub fn running(name: &str, generation: u64, digest: &Digest, state: ContainerState, made: Time) -> Container {
+    let base = container(name, generation, 0);
     Container {
-        id: ContainerId(format!("id of {name}")),
-        name: name.to_owned(),
-        owned: Owned {
-            app: "shop".parse().expect("a valid name"),
-            generation: Generation(generation),
-            swap: SwapId(format!("swap-{generation}")),
-            replaces: None,
-            digest: digest.clone(),
-            spec: "spec".to_owned(),
-            restart: None,
-            watched: false,
-        },
+        owned: Owned { digest: digest.clone(), spec: "spec".to_owned(), ..base.owned },
         state,
-        health: None,
-        health_output: String::new(),
-        restart_count: 0,
-        exit_code: 0,
-        oom_killed: false,
         created: made,
         started: Some(made),
-        finished: None,
         restart_policy: "unless-stopped".to_owned(),
         image_id: String::new(),
-        addresses: std::collections::BTreeMap::new(),
+        ..base
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::{any, proptest};
 
 use super::*;
-use crate::decide::fixtures::app;
+use crate::decide::fixtures::{self, app};
 use crate::decide::observation::Wanted;
 use crate::model::{App, Failure, FailureReason, Origin, Owned, Quarantine, Stage, SwapId, Time};
 
@@ -47,31 +47,17 @@ impl World {
 
     fn container(&mut self, name: &str, generation: u64, version: u8, replaces: Option<ContainerId>) -> Container {
         self.made += 1;
+        let base = fixtures::container(name, generation, version);
         Container {
             id: ContainerId(format!("id-{}", self.made)),
-            name: name.to_owned(),
             owned: Owned {
-                app: self.app.name.clone(),
-                generation: Generation(generation),
                 swap: SwapId(format!("swap-{}", self.made)),
                 restart: replaces.is_some().then(|| POLICY.to_owned()),
                 replaces,
-                digest: digest(version),
-                spec: String::new(),
-                watched: false,
+                ..base.owned
             },
             state: ContainerState::Created,
-            health: None,
-            health_output: String::new(),
-            restart_count: 0,
-            exit_code: 0,
-            oom_killed: false,
-            created: Time::UNIX_EPOCH,
-            started: None,
-            finished: None,
-            restart_policy: "no".to_owned(),
-            image_id: String::new(),
-            addresses: BTreeMap::new(),
+            ..base
         }
     }
 

@@ -1,5 +1,7 @@
 //! What is there: images, containers, the proxy's table, the memory; and what happens by itself.
 
+mod container;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -15,6 +17,8 @@ use crate::model::{
     label,
 };
 use crate::ports::EngineEvent;
+
+pub(super) use container::{Image, Made};
 
 use super::memory::Memory;
 
@@ -43,131 +47,6 @@ pub(super) enum Nature {
 pub(super) enum Crash {
     Before(usize),
     After(usize),
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Image {
-    pub(super) digest: Digest,
-    pub(super) nature: Nature,
-    /// The engine has it, under these names.
-    pub(super) names: Vec<String>,
-}
-
-impl Image {
-    pub(super) fn id(&self) -> String {
-        Digest::of(self.digest.as_str().as_bytes()).to_string()
-    }
-
-    pub(super) fn document(&self) -> Value {
-        let tagged = |name: &&String| !name.contains('@');
-        json!({
-            "Id": self.id(), "Os": "linux", "Architecture": "amd64", "Size": 1,
-            "RepoDigests": self.names.iter().filter(|name| !tagged(name)).collect::<Vec<_>>(),
-            "RepoTags": self.names.iter().filter(tagged).collect::<Vec<_>>(),
-            "Config": {"Env": ["PATH=/bin", format!("VERSION={}", self.digest.short())], "Entrypoint": ["/app"]},
-        })
-    }
-
-    pub(super) fn details(&self) -> ImageDetails {
-        crate::docker::image_of(self.document())
-    }
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Made {
-    pub(super) id: ContainerId,
-    pub(super) name: String,
-    pub(super) body: Value,
-    pub(super) image: Digest,
-    pub(super) nature: Nature,
-    pub(super) state: ContainerState,
-    pub(super) policy: Value,
-    pub(super) restarts: u64,
-    pub(super) created: Time,
-    pub(super) started: Option<Time>,
-    pub(super) finished: Option<Time>,
-    /// The exit code of its last end, and that of one by itself.
-    pub(super) code: i64,
-    pub(super) own_code: i64,
-    pub(super) again: Option<Time>,
-    /// It is the engine that was restarted: that counts as no restart of its own.
-    pub(super) booting: bool,
-    pub(super) address: u8,
-    /// Probes that it has answered since somebody started it.
-    pub(super) answered: u32,
-    /// It was looked at after it was made.
-    pub(super) inspected: bool,
-}
-
-impl Made {
-    pub(super) fn label(&self, name: &str) -> Option<&str> {
-        self.body["Labels"][name].as_str()
-    }
-
-    pub(super) fn policy_name(&self) -> &str {
-        self.policy["Name"].as_str().unwrap_or("no")
-    }
-
-    pub(super) fn runs(&self) -> bool {
-        self.state == ContainerState::Running
-    }
-
-    pub(super) fn answers(&self) -> bool {
-        self.runs() && self.nature != Nature::Deaf
-    }
-
-    /// The host port that only one can have.
-    fn port(&self) -> Option<&str> {
-        self.body.pointer("/HostConfig/PortBindings/8080~1tcp/0/HostPort")?.as_str()
-    }
-
-    pub(super) fn document(&self, image: &Image) -> Value {
-        let time = |at: Option<Time>| {
-            at.map_or_else(
-                || "0001-01-01T00:00:00Z".to_owned(),
-                |at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-            )
-        };
-        let mut config = self.body.clone();
-        let own = config.as_object_mut().expect("a body is an object");
-        let mut host = own.remove("HostConfig").unwrap_or_else(|| json!({}));
-        let networks = own.remove("NetworkingConfig").map_or(Value::Null, |mut c| c["EndpointsConfig"].take());
-        host["RestartPolicy"] = self.policy.clone();
-        if host["NetworkMode"].is_null() {
-            host["NetworkMode"] = json!("default");
-        }
-        let made = image.document();
-        let mut env: Vec<Value> = own.get("Env").and_then(Value::as_array).cloned().unwrap_or_default();
-        let key = |entry: &Value| entry.as_str().unwrap_or_default().split('=').next().unwrap_or_default().to_owned();
-        for entry in made["Config"]["Env"].as_array().expect("an image has an environment") {
-            if !env.iter().any(|own| key(own) == key(entry)) {
-                env.push(entry.clone());
-            }
-        }
-        own.insert("Env".to_owned(), json!(env));
-        if own.get("Entrypoint").is_none_or(Value::is_null) {
-            own.insert("Entrypoint".to_owned(), made["Config"]["Entrypoint"].clone());
-        }
-        if own.get("Hostname").is_none_or(Value::is_null) {
-            own.insert("Hostname".to_owned(), json!(self.id.short()));
-        }
-        let mut networks = if networks.is_object() { networks } else { json!({}) };
-        if networks.as_object().is_some_and(serde_json::Map::is_empty) {
-            networks["bridge"] = json!({});
-        }
-        if let Some(endpoints) = networks.as_object_mut() {
-            for endpoint in endpoints.values_mut() {
-                endpoint["IPAddress"] = if self.runs() { json!(format!("10.0.0.{}", self.address)) } else { json!("") };
-            }
-        }
-        json!({
-            "Id": self.id, "Name": format!("/{}", self.name), "Created": time(Some(self.created)), "Image": image.id(),
-            "RestartCount": self.restarts, "Config": config, "HostConfig": host, "Mounts": [],
-            "State": {"Status": self.state.label(), "ExitCode": self.code,
-                "StartedAt": time(self.started), "FinishedAt": time(self.finished)},
-            "NetworkSettings": {"Networks": networks},
-        })
-    }
 }
 
 /// Everything.

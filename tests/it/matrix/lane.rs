@@ -1,5 +1,7 @@
 //! One app of one strategy, swapped again and again.
 
+mod events;
+
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -9,6 +11,7 @@ use tokio::time::Instant;
 use crate::support::{Image, Load, Program, Setup, free_port, signal_pid, wait_for};
 
 use super::cell::{Harm, Point, Verdict};
+use events::Watch;
 
 /// Nothing may take longer from the kill to the end.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -345,49 +348,4 @@ fn tail(program: &Program) -> String {
     let log = program.log();
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(60)..].join("\n")
-}
-
-/// Counts by the engine's events how many containers of an app run.
-struct Watch {
-    process: std::process::Child,
-    running: i64,
-}
-
-impl Watch {
-    fn start(program: &Program, strategy: Strategy) -> Self {
-        let docker = program.docker();
-        let filter = label(program.setup.app, strategy);
-        let running = docker.must(&["ps", "-q", "--filter", &filter]).lines().count();
-        let mut command = std::process::Command::new("docker");
-        command.args([
-            "-H",
-            &docker.host,
-            "events",
-            "--filter",
-            &filter,
-            "--filter",
-            "event=start",
-            "--filter",
-            "event=die",
-        ]);
-        command.args(["--format", "{{.Action}}"]).stdout(std::process::Stdio::piped());
-        Self { process: command.spawn().unwrap(), running: i64::try_from(running).unwrap() }
-    }
-
-    /// The least and the most that ran at any time.
-    async fn finish(mut self) -> (i64, i64) {
-        // The client prints as it reads; what has happened is there.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        let _ = self.process.kill();
-        let mut text = String::new();
-        let mut out = self.process.stdout.take().unwrap();
-        std::io::Read::read_to_string(&mut out, &mut text).unwrap();
-        let _ = self.process.wait();
-        let (mut now, mut least, mut most) = (self.running, self.running, self.running);
-        for line in text.lines() {
-            now += if line.trim() == "start" { 1 } else { -1 };
-            (least, most) = (least.min(now), most.max(now));
-        }
-        (least, most)
-    }
 }

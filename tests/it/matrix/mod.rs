@@ -77,16 +77,6 @@ async fn the_power_is_cut_behind_the_proxy() {
     at_the_worst(Strategy::Proxy, "matrix-power", Harm::Power, &places).await;
 }
 
-/// The lane of what must never run twice by itself: `a_kill_at_any_side_effect_loses_nothing` has it among the others.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "for work on that strategy"]
-async fn a_kill_at_any_side_effect_of_a_hold_loses_nothing() {
-    let verdicts = through(Strategy::Hold).await;
-    let problems: Vec<&String> = verdicts.iter().flat_map(|verdict| &verdict.problems).collect();
-    eprintln!("{}", record::table(&verdicts));
-    assert!(problems.is_empty(), "{problems:#?}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_is_killed_with_the_agent_while_requests_wait() {
     let places = [("traffic.hold", 1), ("engine.stop", 1), ("engine.start", 1), ("traffic.switch", 1)];

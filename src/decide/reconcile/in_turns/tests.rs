@@ -1,14 +1,16 @@
 //! Every half-way state by name, and a world in miniature that is killed before each of its side effects.
 
+mod crashes;
+
 use std::collections::BTreeMap;
 
 use crate::decide::admission::Admission;
-use crate::decide::fixtures::app;
+use crate::decide::fixtures::{self, app};
 use crate::decide::reconcile::{Observation, Wanted, decide, is_failed};
 use crate::decide::undo::{Undo, undo};
 use crate::model::{
-    App, AppEntry, Container, ContainerId, ContainerState, Decision, Digest, Failure, FailureReason, Generation, Hold,
-    Owned, Plan, PlanReason, Quarantine, RestartPolicy, Stage, Step, Strategy, SwapId, Target, Time,
+    App, AppEntry, Container, ContainerId, ContainerState, Decision, Digest, Failure, FailureReason, Hold, Owned, Plan,
+    PlanReason, Quarantine, RestartPolicy, Stage, Step, Strategy, SwapId, Target, Time,
 };
 
 const SPEC: &str = "spec";
@@ -70,31 +72,19 @@ impl World {
     ) -> ContainerId {
         self.made += 1;
         let id = ContainerId(format!("id-{}", self.made));
+        let base = fixtures::container(&format!("shop.{generation}"), generation, version);
         let container = Container {
             id: id.clone(),
-            name: format!("shop.{generation}"),
             owned: Owned {
-                app: self.app.name.clone(),
-                generation: Generation(generation),
                 swap: SwapId(format!("swap-{}", self.made)),
                 replaces: replaces.cloned(),
-                digest: digest(version),
                 spec: SPEC.to_owned(),
-                restart: None,
-                watched: false,
+                ..base.owned
             },
             state,
-            health: None,
-            health_output: String::new(),
-            restart_count: 0,
-            exit_code: 0,
-            oom_killed: false,
-            created: Time::UNIX_EPOCH,
             started: (state != ContainerState::Created).then_some(Time::UNIX_EPOCH),
-            finished: None,
             restart_policy: policy.to_owned(),
-            image_id: String::new(),
-            addresses: BTreeMap::new(),
+            ..base
         };
         self.containers.insert(id.0.clone(), container);
         id
@@ -393,54 +383,5 @@ fn a_failure_puts_the_old_one_back_only_where_it_was_touched() {
         (Stage::Retire, Undo::Leave),
     ] {
         assert_eq!(undo(&plan, stage), wanted, "{stage:?}");
-    }
-}
-
-/// Killed before each side effect, and then once more before each of what follows.
-fn killed_anywhere(bad: u8, policy: RestartPolicy, forget: bool) {
-    let mut cut = (0, 0);
-    let mut tried = 0;
-    loop {
-        let mut world = World::serving();
-        world.app.container.restart = policy;
-        world.containers.get_mut("id-1").unwrap().restart_policy = policy.label().to_owned();
-        world.wanted.digest = Some(digest(2));
-        world.left = cut.0;
-        let first = world.settle(bad);
-        if forget {
-            world.quarantine.clear();
-        }
-        world.left = cut.1;
-        let second = world.settle(bad);
-        if forget && first.is_err() {
-            world.quarantine.clear();
-        }
-        world.left = usize::MAX;
-        world.settle(bad).ok().unwrap();
-        let serving = world.entry.as_ref().unwrap().active[0].container.clone();
-        let version = if bad == 2 { 1 } else { 2 };
-        let left: Vec<&Container> = world.containers.values().filter(|c| !is_failed(c)).collect();
-        assert_eq!(left.len(), 1, "{cut:?}: {left:#?}");
-        assert_eq!((&left[0].id, &left[0].owned.digest), (&serving, &digest(version)), "{cut:?}");
-        assert!(left[0].is_running() && left[0].restart_policy == policy.label(), "{cut:?}: {left:#?}");
-        let over = world.decide();
-        assert!(matches!(over, Decision::UpToDate | Decision::Hold(Hold::Quarantined { .. })), "{cut:?}: {over:?}");
-        tried += 1;
-        cut = match (first, second) {
-            (Ok(()), _) => break,
-            (Err(Killed), Ok(())) => (cut.0 + 1, 0),
-            (Err(Killed), Err(Killed)) => (cut.0, cut.1 + 1),
-        };
-    }
-    assert!(tried > 30, "{tried}");
-}
-
-#[test]
-fn killed_before_any_side_effect_and_once_more_it_comes_to_rest_with_one() {
-    for policy in [RestartPolicy::UnlessStopped, RestartPolicy::No] {
-        for forget in [false, true] {
-            killed_anywhere(0, policy, forget);
-            killed_anywhere(2, policy, forget);
-        }
     }
 }
