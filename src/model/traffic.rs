@@ -75,7 +75,7 @@ pub struct AppSwitch {
 
 /// A hold of one app: its new requests wait at the proxy, made only when the app's revision is still the expected one.
 /// It is over when the app is switched or released, or when its lease ends; setting it again begins the lease anew.
-/// A proxy that is restarted knows of none.
+/// A proxy that is restarted in the middle has it in force from its first request, with a new lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppHold {
     /// The app.

@@ -15,6 +15,7 @@ mod control;
 mod forward;
 mod headers;
 mod hold;
+mod holds;
 mod listener;
 mod pages;
 mod peer;

@@ -19,6 +19,7 @@ use crate::model::{
 };
 
 use super::control::Response;
+use super::holds::HoldsFile;
 use super::probe::probe;
 use super::router::Router;
 use super::runtime::{AppRuntime, is_among};
@@ -45,6 +46,7 @@ struct State {
     file: TableFile,
     apps: BTreeMap<AppName, Arc<AppRuntime>>,
     holds: BTreeMap<AppName, Holding>,
+    holds_file: HoldsFile,
 }
 
 /// The data plane.
@@ -64,9 +66,11 @@ impl Plane {
     /// Loads the table and puts it in force.
     pub(super) fn load(state_dir: &Path) -> Self {
         let (file, table) = TableFile::load(state_dir);
+        let holds_file = HoldsFile::load(state_dir);
+        let (apps, holds) = (BTreeMap::new(), BTreeMap::new());
         let plane = Self {
             router: ArcSwap::from_pointee(Router::default()),
-            state: Mutex::new(State { table: Table::default(), file, apps: BTreeMap::new(), holds: BTreeMap::new() }),
+            state: Mutex::new(State { table, file, apps, holds, holds_file }),
             upstreams: RwLock::new(HashMap::new()),
             tunnels: TaskTracker::new(),
             retiring: AtomicBool::new(false),
@@ -75,8 +79,8 @@ impl Plane {
             instance: format!("{:016x}", rand::random::<u64>()),
         };
         let mut state = plane.state.try_lock().expect("nobody else has it yet");
-        state.table = table;
         plane.enforce(&mut state);
+        state.hold_again();
         drop(state);
         plane
     }
@@ -163,6 +167,7 @@ impl Plane {
         }
         state.table = table;
         self.enforce(state);
+        self.keep_holds(state).await;
         Ok(())
     }
 
@@ -170,7 +175,7 @@ impl Plane {
     fn enforce(&self, state: &mut State) {
         let State { table, apps, holds, .. } = state;
         let stays = |name: &AppName, holding: &Holding| {
-            table.apps.get(name).is_some_and(|entry| entry.revision == holding.revision)
+            table.apps.get(name).is_some_and(|entry| entry.revision == holding.wanted.expect)
         };
         let mut old: Vec<Arc<Upstream>> = Vec::new();
         let mut current = old.clone();
@@ -237,6 +242,7 @@ impl Plane {
         let mut state = self.state.lock().await;
         let now = Instant::now();
         state.lift(|_, holding| holding.until <= now);
+        self.keep_holds(&mut state).await;
         self.forget(&state.table);
         let upstreams = self.upstreams.read().expect("no holder panics");
         upstreams.values().for_each(|upstream| upstream.pool.sweep());

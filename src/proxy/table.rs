@@ -47,17 +47,15 @@ pub struct Decoded {
 
 /// Writes a table in the form of a copy.
 fn encode(table: &Table) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut line = |json: String| {
-        bytes.extend(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes());
-    };
-    let text = "a table can be written as JSON";
     let head = Head { format: FORMAT, generation: table.generation, apps: table.apps.len() };
-    line(serde_json::to_string(&head).expect(text));
-    for (app, entry) in &table.apps {
-        line(serde_json::to_string(&Line { app: app.clone(), entry: entry.clone() }).expect(text));
-    }
-    bytes
+    let apps = table.apps.iter().map(|(app, entry)| line(&Line { app: app.clone(), entry: entry.clone() }));
+    std::iter::once(line(&head)).chain(apps).collect::<String>().into_bytes()
+}
+
+/// A value as a line with its checksum.
+pub(super) fn line(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).expect("what is kept can be written as JSON");
+    format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
 }
 
 /// Reads what is whole of a copy.
@@ -83,7 +81,7 @@ pub fn decode(bytes: &[u8]) -> Decoded {
 }
 
 /// The JSON of a line whose checksum is right.
-fn checked(line: &[u8]) -> Option<&[u8]> {
+pub(super) fn checked(line: &[u8]) -> Option<&[u8]> {
     let (sum, json) = line.split_at_checked(8)?;
     let sum = u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
     let json = json.strip_prefix(b" ")?;
@@ -146,9 +144,9 @@ impl TableFile {
     pub(super) async fn write(&self, new: &Table, old: &Table) -> io::Result<()> {
         let (dir, new, old) = (self.dir.clone(), encode(new), encode(old));
         let written = tokio::task::spawn_blocking(move || {
-            replace(&dir, &new).inspect_err(|_| {
+            replace(&dir, &COPIES, &new).inspect_err(|_| {
                 // Only if the disk failed between the renames is there anything to put back; else this changes nothing.
-                let _ = replace(&dir, &old);
+                let _ = replace(&dir, &COPIES, &old);
             })
         });
         written.await.map_err(io::Error::other)?
@@ -159,16 +157,16 @@ impl TableFile {
     }
 }
 
-/// Both copies beside and flushed, then both renamed, then the directory flushed: at no moment is there half a file
+/// All copies beside and flushed, then all renamed, then the directory flushed: at no moment is there half a file
 /// under a name, and a full disk is noticed before anything is replaced.
-fn replace(dir: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(dir: &Path, names: &[&str], bytes: &[u8]) -> io::Result<()> {
     let beside = |name: &str| dir.join(format!("{name}.new"));
-    for name in COPIES {
+    for name in names {
         let mut file = File::create(beside(name))?;
         file.write_all(bytes)?;
         file.sync_all()?;
     }
-    for name in COPIES {
+    for name in names {
         fs::rename(beside(name), dir.join(name))?;
     }
     File::open(dir)?.sync_all()

@@ -1,6 +1,7 @@
 //! Holds: an app's requests wait until it is switched or released, or nobody has prolonged that.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,12 +16,35 @@ use crate::proxy::hold::Hold;
 #[derive(Debug)]
 pub(super) struct Holding {
     pub(super) hold: Arc<Hold>,
-    /// Any change of the app's targets ends it.
-    pub(super) revision: u64,
+    /// As it was begun. Any change of the app's targets ends it.
+    pub(super) wanted: AppHold,
     pub(super) until: Instant,
 }
 
 impl State {
+    /// Holds what was held when the proxy ended, unless it has been switched since. Each begins its lease anew: if the
+    /// agent has ended as well, nobody waits for longer than that.
+    pub(super) fn hold_again(&mut self) {
+        for wanted in self.holds_file.kept().to_vec() {
+            let entry = self.table.apps.get(&wanted.app);
+            if entry.is_some_and(|entry| entry.revision == wanted.expect) {
+                self.begin(wanted);
+            }
+        }
+    }
+
+    /// Puts a hold of an app that the table knows in force.
+    fn begin(&mut self, wanted: AppHold) {
+        let Some(runtime) = self.apps.get(&wanted.app) else { return };
+        tracing::info!(app = wanted.app.as_str(), "held: new requests wait");
+        let hold = Hold::new(wanted.limits);
+        // In this order: who is refused by a target finds the hold.
+        runtime.lot.begin(hold.clone());
+        runtime.active.load().iter().for_each(|upstream| upstream.set_draining(true));
+        let until = Instant::now() + Duration::from_millis(wanted.lease_ms);
+        self.holds.insert(wanted.app.clone(), Holding { hold, wanted, until });
+    }
+
     /// Ends these holds; the targets are those of before.
     pub(super) fn lift(&mut self, over: impl Fn(&AppName, &Holding) -> bool) {
         let Self { apps, holds, .. } = self;
@@ -44,10 +68,8 @@ impl Plane {
     /// can still be sent to them. An older proxy that follows asks for the revision too: its news may be overtaken.
     pub(in crate::proxy) async fn hold(&self, wanted: &AppHold, how: Change) -> Response {
         let mut state = self.state.lock().await;
-        let until = Instant::now() + Duration::from_millis(wanted.lease_ms);
-        let (entry, runtime) = match (state.table.apps.get(&wanted.app), state.apps.get(&wanted.app)) {
-            (Some(entry), Some(runtime)) => (entry, runtime.clone()),
-            _ => return Response::Refused { message: format!("there is no app {}", wanted.app) },
+        let Some(entry) = state.table.apps.get(&wanted.app) else {
+            return Response::Refused { message: format!("there is no app {}", wanted.app) };
         };
         let revision = entry.revision;
         if revision != wanted.expect {
@@ -62,15 +84,11 @@ impl Plane {
             return Response::Refused { message };
         }
         if let Some(holding) = state.holds.get_mut(&wanted.app) {
-            holding.until = until;
+            holding.until = Instant::now() + Duration::from_millis(wanted.lease_ms);
             return Response::Done;
         }
-        let hold = Hold::new(wanted.limits);
-        state.holds.insert(wanted.app.clone(), Holding { hold: hold.clone(), revision, until });
-        // In this order: who is refused by a target finds the hold.
-        runtime.lot.begin(hold);
-        runtime.active.load().iter().for_each(|upstream| upstream.set_draining(true));
-        tracing::info!(app = wanted.app.as_str(), "held: new requests wait");
+        state.begin(wanted.clone());
+        self.keep_holds(&mut state).await;
         Response::Done
     }
 
@@ -82,7 +100,16 @@ impl Plane {
             _ => {}
         }
         state.lift(|name, _| name == app);
+        self.keep_holds(&mut state).await;
         Response::Done
+    }
+
+    /// A retiring proxy leaves the disk to its successor.
+    pub(super) async fn keep_holds(&self, state: &mut State) {
+        if !self.retiring.load(Ordering::SeqCst) {
+            let holds = state.holds.values().map(|holding| holding.wanted.clone()).collect();
+            state.holds_file.keep(holds).await;
+        }
     }
 }
 

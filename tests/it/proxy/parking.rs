@@ -336,9 +336,6 @@ async fn a_proxy_that_is_replaced_during_a_hold_lets_go_what_waits_at_it() {
         stage.client.stats().await.unwrap().iter().any(|stats| stats.retiring)
     })
     .await;
-    // The new one knows of no hold until it is prolonged.
-    assert!(stage.get("/").await.ends_with("old"));
-    stage.client.hold(&held(1)).await.unwrap();
     let mut at_the_new_one = stage.asks().await;
     stage.are_parked(1).await;
     stage.switch(&[&new]).await.unwrap();
@@ -348,15 +345,34 @@ async fn a_proxy_that_is_replaced_during_a_hold_lets_go_what_waits_at_it() {
     assert_eq!(second.addr, second.listener.local_addr().unwrap());
 }
 
-#[tokio::test]
-async fn a_proxy_that_is_restarted_knows_of_no_hold() {
-    let old = App::named("old").await;
-    let mut stage = Stage::serving(&old).await;
-    stage.client.hold(&held(1)).await.unwrap();
+/// Ends the stage's proxy and starts another in its place.
+async fn restart(stage: &mut Stage) {
     stage.proxy.ask_to_end(End::Stop);
     let listener = stage.proxy.listener.try_clone().unwrap();
     let proxy = std::mem::replace(&mut stage.proxy, Proxy::start(stage.dir.path(), 2, listener).await);
     proxy.ended().await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_restarted_during_a_hold_goes_on_with_it() {
+    let (old, new) = (App::named("old").await, App::named("new").await);
+    let mut stage = Stage::serving(&old).await;
+    stage.client.hold(&held(1)).await.unwrap();
+    restart(&mut stage).await;
+    let mut waiting = stage.asks().await;
+    stage.are_parked(1).await;
+    stage.switch(&[&new]).await.unwrap();
+    read_until(&mut waiting, "new").await;
+    restart(&mut stage).await;
+    assert!(stage.get("/").await.ends_with("new"), "what is over stays so");
+}
+
+#[tokio::test]
+async fn a_hold_that_was_kept_ends_with_its_lease_when_there_is_no_agent() {
+    let old = App::named("old").await;
+    let mut stage = Stage::serving(&old).await;
+    stage.client.hold(&AppHold { lease_ms: 500, ..held(1) }).await.unwrap();
+    restart(&mut stage).await;
     assert!(stage.get("/").await.ends_with("old"));
 }
 
@@ -370,63 +386,4 @@ async fn what_still_waits_when_the_proxy_ends_is_asked_to_come_back() {
     stage.proxy.ask_to_end(End::Stop);
     assert!(read_head(&mut waiting).await.starts_with("HTTP/1.1 503"));
     stage.proxy.ended().await;
-}
-
-/// What the process holds in memory, in bytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
-
-/// Clients and proxy are one process here, so that this is more than the proxy's share.
-#[tokio::test]
-#[ignore = "a measurement: it needs 20,000 file descriptors"]
-async fn thousands_of_parked_requests_cost_what_is_documented() {
-    const COUNT: usize = 9_500;
-    let (old, new) = (App::named("old").await, App::named("new").await);
-    let stage = Stage::serving(&old).await;
-    let limits = HoldLimits { wait_ms: 60_000, requests: COUNT as u64, bytes: 64 << 20 };
-    // What one case leaves behind is used by the next: each is measured against the beginning.
-    let before = resident();
-    for (label, head, body) in [
-        ("ordinary heads", 500, 0),
-        ("ordinary heads and an upload each", 500, 256 << 10),
-        ("heads of 6 KiB", 6 << 10, 0),
-    ] {
-        let revision = stage.client.table().await.unwrap().apps[&shop()].revision;
-        let mut streams = Vec::new();
-        for _ in 0..COUNT {
-            let stream = TcpStream::connect(stage.proxy.addr).await.unwrap();
-            streams.push(stream);
-        }
-        eventually("all to be connected", || async { stage.stats().await.connections == COUNT as u64 }).await;
-        let idle = resident();
-        let hold = AppHold { app: shop(), expect: revision, lease_ms: 60_000, limits };
-        stage.client.hold(&hold).await.unwrap();
-        let filler = "x".repeat(head);
-        let length = if body > 0 { format!("Content-Length: {body}\r\n") } else { String::new() };
-        let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{length}X-Filler: {filler}\r\n\r\n");
-        let piece = vec![b'x'; body];
-        for stream in &mut streams {
-            stream.write_all(request.as_bytes()).await.unwrap();
-            // As much as the sockets take.
-            let _ = stream.try_write(&piece);
-        }
-        stage.are_parked(COUNT as u64).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let parked = resident();
-        eprintln!(
-            "{label}: {} KiB a connection idle, {} KiB parked; {} MiB for all",
-            (idle - before) / COUNT / 1024,
-            (parked - before) / COUNT / 1024,
-            (parked - before) >> 20
-        );
-        let begun = Instant::now();
-        stage.switch(&[if revision % 2 == 1 { &new } else { &old }]).await.unwrap();
-        stage.are_parked(0).await;
-        eprintln!("let go within {:?}", begun.elapsed());
-        drop(streams);
-        eventually("all to be gone", || async { stage.stats().await.connections == 0 }).await;
-    }
 }
