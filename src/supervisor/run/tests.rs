@@ -38,7 +38,12 @@ impl Stage {
             reload: Box::new(move || read.lock().unwrap().clone()),
         };
         let supervisor = Supervisor::start(config).await.unwrap();
-        Self { dir, next, supervisor }
+        let stage = Self { dir, next, supervisor };
+        for role in ["proxy", "agent"] {
+            let started = || (stage.count(&format!("{role} start")) > 0).then_some(());
+            wait_for(role, started).await;
+        }
+        stage
     }
 
     /// The control socket of a proxy that is to come, made by us because a script can't.
