@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::decide::derive::unfit;
-use crate::decide::strategy::{choose, exclusive};
+use crate::decide::strategy::{choose, exclusive, of_ourselves};
 use crate::model::{App, HookAct, Origin, Strategy, label};
 
 use super::app::app;
@@ -41,11 +41,11 @@ const KEYS: [&str; 14] = [
 ];
 
 impl Adopt {
-    /// Reads a container's labels; `name` is that of the container that serves.
+    /// Reads a container's labels; `name` is that of the container that serves, `own` says that tagboat runs in it.
     ///
     /// # Errors
     /// Everything that is wrong, each naming the label.
-    pub fn read(&self, inspected: &Value, name: &str) -> Result<App, Vec<String>> {
+    pub fn read(&self, inspected: &Value, name: &str, own: bool) -> Result<App, Vec<String>> {
         let mut problems = Vec::new();
         let said = |key: &str| inspected["Config"]["Labels"][key].as_str();
         if let Some(other) = said(label::ENABLE).filter(|said| *said != "true") {
@@ -54,11 +54,11 @@ impl Adopt {
         if let Some(why) = unfit(inspected) {
             problems.push(why.to_owned());
         }
-        if self.own.as_deref().is_some_and(|own| inspected["Id"].as_str() == Some(own)) {
-            problems.push("it is tagboat itself, which does not swap itself".to_owned());
-        }
-        let strategy = strategy(inspected, said("tagboat.strategy"), said("tagboat.overlap"))
-            .map_err(|problem| problems.push(problem));
+        let strategy = match own {
+            true => ours(inspected, said("tagboat.strategy"), said("tagboat.overlap")),
+            false => strategy(inspected, said("tagboat.strategy"), said("tagboat.overlap")),
+        };
+        let strategy = strategy.map_err(|problem| problems.push(problem));
         let app = self.app(inspected, name, &mut problems);
         match (app, strategy) {
             (Some(app), Ok((strategy, strategy_reason))) if problems.is_empty() => {
@@ -183,6 +183,21 @@ fn place(map: &mut Map<String, Value>, path: &str, value: Value) -> bool {
     }
 }
 
+/// The container that tagboat runs in: the next one takes over from it.
+fn ours(inspected: &Value, said: Option<&str>, overlap: Option<&str>) -> Result<(Strategy, String), String> {
+    match (said, overlap) {
+        (None | Some("auto" | "overlap"), None | Some("allowed")) => of_ourselves(inspected),
+        (Some(other), None | Some("allowed")) => Err(format!(
+            "label tagboat.strategy: tagboat runs in it, and {other:?} would end it in the middle; leave the label out"
+        )),
+        (_, Some(_)) => {
+            Err("label tagboat.overlap: tagboat runs in it, and the next one takes over from it while it runs; \
+             leave the label out"
+                .to_owned())
+        }
+    }
+}
+
 fn strategy(inspected: &Value, said: Option<&str>, overlap: Option<&str>) -> Result<(Strategy, String), String> {
     let removed = inspected.pointer("/HostConfig/AutoRemove") == Some(&json!(true));
     let never = match overlap {
@@ -234,7 +249,7 @@ mod tests {
         let config = Config::parse("", "tagboat.yaml", &|_| None).unwrap();
         let mut inspected = json!({"Id": "abc", "Config": {"Image": "acme/shop:1.2", "Labels": labels}});
         inspected.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
-        config.adopt.read(&inspected, "Shop_1")
+        config.adopt.read(&inspected, "Shop_1", false)
     }
 
     #[test]
@@ -296,7 +311,11 @@ mod tests {
         );
         let adopt = |file: &str, labels: Value| {
             let config = Config::parse(file, "tagboat.yaml", &|_| None).unwrap();
-            config.adopt.read(&json!({"Id": "abc", "Config": {"Image": "acme/shop:1.2", "Labels": labels}}), "shop")
+            config.adopt.read(
+                &json!({"Id": "abc", "Config": {"Image": "acme/shop:1.2", "Labels": labels}}),
+                "shop",
+                false,
+            )
         };
         let app = adopt(
             "",
@@ -338,6 +357,28 @@ mod tests {
         assert_eq!(app.watch, Duration::ZERO);
         let told = read(json!({"tagboat.hooks.post_start.http": "POST /warm"}), json!({})).unwrap_err();
         assert!(told[0].contains("needs `tagboat.port`"), "{told:#?}");
+    }
+
+    #[test]
+    fn our_own_container_is_taken_over_from_and_nothing_else() {
+        let config = Config::parse("", "tagboat.yaml", &|_| None).unwrap();
+        let read = |labels: Value, host: Value| {
+            let inspected = json!({"Config": {"Image": "acme/tagboat:1", "Labels": labels}, "HostConfig": host,
+                "Mounts": [{"Type": "volume", "RW": true, "Source": "/v", "Destination": "/var/lib/tagboat"}]});
+            config.adopt.read(&inspected, "tagboat", true)
+        };
+        let host = json!({"NetworkMode": "host"});
+        assert_eq!(read(json!({}), host.clone()).unwrap().strategy, Strategy::Overlap);
+        assert_eq!(read(json!({}), json!({"NetworkMode": "bridge"})).unwrap().strategy, Strategy::Overlap);
+        let published = json!({"PortBindings": {"80/tcp": [{"HostPort": "80"}]}});
+        for (labels, host, wanted) in [
+            (json!({}), published, "it publishes port 80: use the host's network"),
+            (json!({"tagboat.strategy": "recreate"}), host.clone(), "label tagboat.strategy: tagboat runs in it"),
+            (json!({"tagboat.overlap": "never"}), host, "label tagboat.overlap: tagboat runs in it"),
+        ] {
+            let problems = read(labels, host).unwrap_err();
+            assert!(problems[0].contains(wanted), "{problems:#?}");
+        }
     }
 
     #[test]

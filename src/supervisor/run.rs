@@ -1,6 +1,7 @@
 //! The supervisor's loop.
 
 mod sockets;
+mod takeover;
 mod upgrade;
 
 use std::fs::{File, TryLockError};
@@ -10,7 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal as Signaled, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep};
 
@@ -18,7 +20,9 @@ use crate::listeners::{self, BindError};
 use crate::model::ListenAddr;
 
 use self::sockets::{Bound, bind_all, bind_when_free, proxy_names, shared};
+use self::takeover::Given;
 use super::child::{Child, Spec};
+use super::handover::{Link, Message, is_successor};
 pub(super) use upgrade::UPGRADED;
 pub use upgrade::Upgrade;
 
@@ -57,6 +61,8 @@ pub struct Config {
     pub log: (bool, String),
     /// Reads the configuration anew.
     pub reload: Reload,
+    /// The id of the container that this is in.
+    pub container: Option<String>,
 }
 
 /// A supervisor that could not start.
@@ -90,6 +96,15 @@ pub enum Error {
     /// Signals can't be received.
     #[error("failed to receive signals")]
     Signals(#[source] io::Error),
+    /// The container that runs does not give its place away.
+    #[error("failed to take over from the container that runs")]
+    TakeOver(#[source] io::Error),
+    /// It wants its place back.
+    #[error("the container before this one has taken its place back: see its log")]
+    TakenBack,
+    /// The agent says that this container is no good.
+    #[error("the agent has given up, and the container before this one has its place back")]
+    GivenUp,
 }
 
 struct Supervisor {
@@ -104,44 +119,69 @@ struct Supervisor {
     report: Option<JoinHandle<()>>,
     /// It can't go on.
     failed: bool,
+    /// Held as long as the state directory is ours.
+    lock: Option<File>,
+    /// Where the next version of our container asks for our place.
+    door: Option<UnixListener>,
+    /// The one that we take over from, until it has ended.
+    incumbent: Option<Link>,
+}
+
+/// What the system tells us.
+struct Signals {
+    end: Ends,
+    hangup: Signaled,
+    upgrade: Signaled,
+}
+
+/// What tells us to end.
+struct Ends {
+    term: Signaled,
+    interrupt: Signaled,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            end: Ends { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? },
+            hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+        })
+    }
+}
+
+impl Ends {
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When it can't start; nothing was started then.
+/// When it can't start; nothing was started then. Or when another one takes its place.
 pub async fn run(config: Config) -> Result<(), Error> {
-    let _lock = lock(&config.state_dir)?;
-    let mut term = signal(SignalKind::terminate()).map_err(Error::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(Error::Signals)?;
-    let mut upgrade = signal(SignalKind::user_defined2()).map_err(Error::Signals)?;
+    let mut signals = Signals::new().map_err(Error::Signals)?;
     let mut supervisor = tokio::select! {
-        started = Supervisor::start(config) => started?,
-        _ = term.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        started = Supervisor::take_place(config) => started?,
+        () = signals.end.told() => return Ok(()),
     };
     if let Ok(told) = std::env::var(UPGRADED) {
         supervisor.take_over(&told);
     }
-    loop {
-        tokio::select! {
-            _ = term.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => supervisor.reload().await,
-            _ = upgrade.recv() => supervisor.upgrade().await,
-        }
-        if supervisor.failed {
-            return Err(Error::Upgrade);
-        }
+    let ended = supervisor.work(&mut signals).await;
+    if matches!(ended, Err(Error::Upgrade)) {
+        return ended;
     }
     tracing::info!("ending: the agent first, then the proxy");
     tokio::select! {
         () = supervisor.stop() => {}
-        _ = term.recv() => supervisor.kill().await,
-        _ = interrupt.recv() => supervisor.kill().await,
+        () = signals.end.told() => supervisor.kill().await,
     }
-    Ok(())
+    ended
 }
 
 /// One tagboat a state directory.
@@ -165,16 +205,71 @@ fn lock(dir: &Path) -> Result<File, Error> {
 }
 
 impl Supervisor {
-    async fn start(config: Config) -> Result<Self, Error> {
-        let mut passed = listeners::inherited();
+    /// Starts, or takes over from another one if that is what this container was made for.
+    async fn take_place(config: Config) -> Result<Self, Error> {
+        match (lock(&config.state_dir), config.container.clone()) {
+            (Ok(lock), _) => Self::start(config, listeners::inherited(), Some(lock), None).await,
+            (Err(Error::Locked { .. }), Some(own)) if is_successor(&config.state_dir, &own) => {
+                tracing::info!("taking over from the container that runs");
+                let Given { link, sockets } = takeover::ask(&config, &own).await?;
+                let lock = lock(&config.state_dir)?;
+                Self::start(config, sockets, Some(lock), Some(link)).await
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Does what it is told until it is told to end.
+    async fn work(&mut self, signals: &mut Signals) -> Result<(), Error> {
+        tokio::select! {
+            proved = self.prove() => proved?,
+            () = signals.end.told() => return Ok(()),
+        }
+        loop {
+            tokio::select! {
+                () = signals.end.told() => return Ok(()),
+                _ = signals.hangup.recv() => self.reload().await,
+                _ = signals.upgrade.recv() => self.upgrade().await,
+                heard = heard(self.incumbent.as_mut()) => self.heard(&heard)?,
+                () = self.agent.ended() => self.given_up().await?,
+                stream = takeover::asked(self.door.as_ref()) => tokio::select! {
+                    () = self.hand_over(stream) => {}
+                    () = signals.end.told() => return Ok(()),
+                },
+            }
+            if self.failed {
+                return Err(Error::Upgrade);
+            }
+        }
+    }
+
+    async fn start(
+        config: Config,
+        mut passed: Vec<(String, TcpListener)>,
+        lock: Option<File>,
+        incumbent: Option<Link>,
+    ) -> Result<Self, Error> {
         let wanted = config.listeners.clone();
         let proxy_sockets = bind_when_free(proxy_names(&wanted.proxy), &mut passed).await?;
         let agent_sockets = bind_when_free(wanted.agent, &mut passed).await?;
         let generation = next_generation(&config.state_dir.join("run"));
         let proxy = Child::start(proxy_spec(&config, generation, &proxy_sockets));
         let agent = Child::start(agent_spec(&config, &agent_sockets));
-        let (retired, report, failed) = (Vec::new(), None, false);
-        Ok(Self { config, proxy_sockets, agent_sockets, generation, agent, proxy, retired, report, failed })
+        let door = takeover::open(&config);
+        Ok(Self {
+            config,
+            proxy_sockets,
+            agent_sockets,
+            generation,
+            agent,
+            proxy,
+            retired: Vec::new(),
+            report: None,
+            failed: false,
+            lock,
+            door,
+            incumbent,
+        })
     }
 
     /// SIGHUP: an invalid file changes nothing; changed listeners cost a new proxy, or a restart of the agent, and no
@@ -253,6 +348,7 @@ impl Supervisor {
         if let Some(report) = self.report.take() {
             report.abort();
         }
+        self.give_back().await;
         self.agent.stop(Signal::TERM, AGENT_GRACE);
         self.agent.ended().await;
         self.proxy.stop(Signal::TERM, PROXY_GRACE);
@@ -267,9 +363,7 @@ impl Supervisor {
         tracing::warn!("asked twice: what is under way is cut");
         for child in [&mut self.agent, &mut self.proxy].into_iter().chain(&mut self.retired) {
             child.kill();
-            if !child.has_ended() {
-                child.ended().await;
-            }
+            child.ended().await;
         }
     }
 }
@@ -312,6 +406,14 @@ fn next_generation(run: &Path) -> u64 {
         }
     }
     highest + 1
+}
+
+/// What the one that we take over from says; for ever silent if there is none.
+async fn heard(incumbent: Option<&mut Link>) -> io::Result<Option<Message>> {
+    match incumbent {
+        Some(link) => link.hear().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn answers(control: &Path) -> bool {
