@@ -1,5 +1,7 @@
 //! The supervisor's loop.
 
+mod children;
+mod signals;
 mod sockets;
 mod takeover;
 mod upgrade;
@@ -7,21 +9,21 @@ mod upgrade;
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use tokio::net::UnixListener;
-use tokio::signal::unix::{Signal as Signaled, SignalKind, signal};
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::Duration;
 
 use crate::listeners::{self, BindError};
 use crate::model::ListenAddr;
 
-use self::sockets::{Bound, bind_all, bind_when_free, proxy_names, shared};
+use self::children::{agent_spec, answers, control, next_generation, proxy_spec};
+use self::signals::Signals;
+use self::sockets::{Bound, bind_all, bind_when_free, proxy_names};
 use self::takeover::Given;
-use super::child::{Child, Spec};
+use super::child::Child;
 use super::handover::{Link, Message, is_successor};
 pub(super) use upgrade::UPGRADED;
 pub use upgrade::Upgrade;
@@ -31,9 +33,6 @@ const AGENT_GRACE: Duration = Duration::from_secs(60);
 
 /// A proxy may take so long to finish what it has: its own graces and a little more.
 const PROXY_GRACE: Duration = Duration::from_secs(330);
-
-/// A new proxy must answer within this time, or the old one stays.
-const PROXY_START: Duration = Duration::from_secs(10);
 
 /// What is to be listened on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,38 +124,6 @@ struct Supervisor {
     door: Option<UnixListener>,
     /// The one that we take over from, until it has ended.
     incumbent: Option<Link>,
-}
-
-/// What the system tells us.
-struct Signals {
-    end: Ends,
-    hangup: Signaled,
-    upgrade: Signaled,
-}
-
-/// What tells us to end.
-struct Ends {
-    term: Signaled,
-    interrupt: Signaled,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            end: Ends { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? },
-            hangup: signal(SignalKind::hangup())?,
-            upgrade: signal(SignalKind::user_defined2())?,
-        })
-    }
-}
-
-impl Ends {
-    async fn told(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -368,63 +335,12 @@ impl Supervisor {
     }
 }
 
-fn control(config: &Config, generation: u64) -> PathBuf {
-    config.state_dir.join("run").join(format!("proxy-{generation}.sock"))
-}
-
-fn proxy_spec(config: &Config, generation: u64, sockets: &[Bound]) -> Spec {
-    let text = |path: PathBuf| path.display().to_string();
-    let args = vec![
-        "proxy".to_owned(),
-        "--state-dir".to_owned(),
-        text(config.state_dir.clone()),
-        "--control".to_owned(),
-        text(control(config, generation)),
-    ];
-    let format = if config.log.0 { "json" } else { "text" };
-    let env = vec![("TAGBOAT_LOG_FORMAT", format.to_owned()), ("TAGBOAT_LOG_LEVEL", config.log.1.clone())];
-    Spec { role: "proxy", exe: config.exe.clone(), args, env, sockets: shared(sockets) }
-}
-
-fn agent_spec(config: &Config, sockets: &[Bound]) -> Spec {
-    let args = vec!["agent".to_owned(), "--config".to_owned(), config.config.display().to_string()];
-    Spec { role: "agent", exe: config.exe.clone(), args, env: Vec::new(), sockets: shared(sockets) }
-}
-
-/// Above every socket that is there; those of proxies that are gone are cleared away.
-fn next_generation(run: &Path) -> u64 {
-    let mut highest = 0;
-    for entry in std::fs::read_dir(run).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|n| n.strip_prefix("proxy-")?.strip_suffix(".sock")?.parse::<u64>().ok());
-        let Some(number) = number else { continue };
-        if UnixStream::connect(entry.path()).is_ok() {
-            highest = highest.max(number);
-        } else {
-            // Left behind by a proxy that was killed.
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
-    highest + 1
-}
-
 /// What the one that we take over from says; for ever silent if there is none.
 async fn heard(incumbent: Option<&mut Link>) -> io::Result<Option<Message>> {
     match incumbent {
         Some(link) => link.hear().await,
         None => std::future::pending().await,
     }
-}
-
-async fn answers(control: &Path) -> bool {
-    let begun = Instant::now();
-    while begun.elapsed() < PROXY_START {
-        if UnixStream::connect(control).is_ok() {
-            return true;
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
-    false
 }
 
 #[cfg(test)]
