@@ -40,7 +40,7 @@ fn several_of_what_must_never_run_twice_are_refused_with_the_way_out() {
 fn a_container_that_is_adopted_stays_one() {
     let config = parse("defaults: {replicas: 2}\napps: {}\n").unwrap();
     let read = |labels: serde_json::Value| {
-        config.adopt.read(&json!({"Id": "abc", "Config": {"Image": "acme/shop:1.2", "Labels": labels}}), "shop")
+        config.adopt.read(&json!({"Id": "abc", "Config": {"Image": "acme/shop:1.2", "Labels": labels}}), "shop", false)
     };
     assert_eq!(read(json!({"tagboat.enable": "true"})).unwrap().replicas, 1);
     let told = read(json!({"tagboat.enable": "true", "tagboat.replicas": "2"})).unwrap_err().join("\n");

@@ -171,6 +171,7 @@ impl Swap<'_> {
     }
 
     pub(super) async fn start(&mut self) -> Stepped {
+        self.announce_successor()?;
         let started = self.one_after_the_other(|id| self.start_one(id)).await;
         self.blamed(started).await
     }
@@ -187,6 +188,9 @@ impl Swap<'_> {
 
     /// Has every candidate pass the gate, all at the same time.
     pub(super) async fn gate(&mut self) -> Stepped {
+        if self.is_ours_to_give() {
+            return self.be_replaced().await;
+        }
         let good = Mutex::new(None);
         let gated = self.of_each(|id| self.gate_one(id, &good)).await;
         let note = self.blamed(gated).await?;

@@ -12,8 +12,8 @@ use crate::ports::{EngineErrorKind, TrafficError};
 use super::service::SWITCH_PATIENCE;
 use super::{Executor, Halt, LOOK, Stepped, Swap, chain, millis};
 
-/// A hold is prolonged so often. A proxy that was restarted or replaced knows nothing of it, and its requests look for
-/// their target for a second before they give up.
+/// A hold is prolonged so often. A proxy that could not keep it on its disk, and was restarted, is told anew before its
+/// requests have given up looking for their target, which they do for a second.
 const PROLONG: Duration = Duration::from_millis(500);
 
 impl Executor<'_> {
@@ -75,7 +75,7 @@ impl Swap<'_> {
         Ok(hooked)
     }
 
-    /// Its address is free now, and the engine may give it to the candidate: a proxy that was restarted, and knows of no
+    /// Its address is free now, and the engine may give it to the candidate: a proxy that was restarted, and has lost the
     /// hold, must find nobody there.
     async fn no_longer_at(&self, id: &ContainerId) -> Result<(), Halt> {
         let (app, ports) = (&self.executor.app.name, self.executor.ports);
