@@ -119,6 +119,8 @@ metrics! {
     last_change_timestamp_seconds: IntGaugeVec ["app"],
     /// 1 for the digest that serves.
     deployed_info: IntGaugeVec ["app", "image", "digest"],
+    /// Containers of an app that should serve side by side, and that do, by kind: wanted, serving.
+    replicas: IntGaugeVec ["app", "kind"],
     /// 1 when the tag points to something that does not serve.
     update_available: IntGaugeVec ["app"],
     /// The app's condition: 1 for the state it is in, 0 for the others (starting, up_to_date, deploying, held, unknown, down).

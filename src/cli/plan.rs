@@ -24,7 +24,7 @@ pub(super) fn print(out: &mut Out, app: &str, decision: &Decision) -> std::io::R
         Decision::Act(plan) => {
             out.line(Tone::Busy, &format!("{app}: {}", summary(plan)))?;
             let step = |(index, step): (usize, &Step)| Row {
-                cells: vec![(index + 1).to_string().into(), step.stage().label().into(), describe(step).into()],
+                cells: vec![(index + 1).to_string().into(), step.stage().label().into(), describe(plan, step).into()],
                 below: Vec::new(),
             };
             let rows = plan.steps.iter().enumerate().map(step).collect();
@@ -51,7 +51,9 @@ pub(super) fn summary(plan: &Plan) -> String {
     )
 }
 
-fn describe(step: &Step) -> String {
+fn describe(plan: &Plan, step: &Step) -> String {
+    let several = plan.candidates.len() + plan.missing.len() > 1;
+    let candidate = if several { "the candidates" } else { "the candidate" };
     let named =
         |containers: &[ContainerId]| containers.iter().map(|id| id.short().to_owned()).collect::<Vec<_>>().join(", ");
     match step {
@@ -59,15 +61,24 @@ fn describe(step: &Step) -> String {
         Step::Job { job } => format!("run the {} job and wait for its end", job.label()),
         Step::Prepare { job } => format!("make the container of the {} job, to be run later", job.label()),
         Step::Pull => "fetch the image by its digest, unless the host has it".to_owned(),
+        Step::Create if plan.missing.len() > 1 => {
+            format!("create {} candidates beside what serves", plan.missing.len())
+        }
         Step::Create => "create the candidate beside what serves".to_owned(),
-        Step::Compare => "compare the candidate with what was intended".to_owned(),
+        Step::Compare => format!("compare {candidate} with what was intended"),
         Step::Hold { .. } => "have new requests wait at the proxy".to_owned(),
         Step::Park { container } => format!("stop {} to make room; it is kept", container.short()),
-        Step::Start => "start the candidate".to_owned(),
+        Step::Start => format!("start {candidate}"),
+        Step::Gate if several => "wait until each candidate has proved that it can serve".to_owned(),
         Step::Gate => "wait until the candidate has proved that it can serve".to_owned(),
+        Step::Arm if several => "set the candidates' restart policy".to_owned(),
         Step::Arm => "set the candidate's restart policy".to_owned(),
         Step::Take { .. } => "give the candidate the name of what serves".to_owned(),
         Step::Follow { container } => format!("recreate what shares namespaces with {}", container.short()),
+        Step::Switch { expect } if several || !plan.stay.is_empty() => {
+            let count = plan.candidates.len() + plan.missing.len() + plan.stay.len();
+            format!("send the traffic to {count} at once, if nobody else has moved it since revision {expect}")
+        }
         Step::Switch { expect } => format!("move the traffic, if nobody else has since revision {expect}"),
         Step::Bake { .. } => "watch the new version; the old one stays warm".to_owned(),
         Step::Drain { containers } => format!("let the requests on {} end", named(containers)),

@@ -83,6 +83,10 @@ fn remarks(view: &AppView, now: Time) -> Vec<(Tone, String)> {
     if let Some(deployed) = app.deployed.as_ref().filter(|deployed| deployed.state != "running") {
         remarks.push((Tone::Bad, format!("its container {} is {}", deployed.container, deployed.state)));
     }
+    if let Some(replicas) = app.deployed.as_ref().and_then(|deployed| deployed.replicas.as_ref()) {
+        let tone = if replicas.serving < replicas.wanted { Tone::Bad } else { Tone::Quiet };
+        remarks.push((tone, format!("{} of {} replicas serve", replicas.serving, replicas.wanted)));
+    }
     if let Some(explanation) = &view.explanation {
         remarks.push((Tone::Warning, safe(explanation)));
     } else if let Some(pin) = &app.pin {

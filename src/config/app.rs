@@ -59,6 +59,7 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
     };
     let zone = file.timezone.as_deref().or(defaults.timezone.as_deref());
     let strategy = strategy(&file, &at("strategy"), report);
+    let replicas = replicas(&file, defaults, strategy.as_ref().map(|(strategy, _)| *strategy), &path, report);
     let gates = gates(file.policy.as_ref(), defaults.policy.as_ref(), zone, &at("policy"), report);
     let jobs = jobs(&file, defaults, &at("jobs"), report);
     let hooks = hooks(&file, defaults, &at("hooks"), report);
@@ -77,6 +78,7 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         port: Some(port),
         container,
         probe,
+        replicas,
         timing: timing?,
         keep: keep as usize,
         production,
@@ -95,6 +97,24 @@ fn strategy(file: &AppFile, path: &str, report: &mut Report) -> Option<(Strategy
         Some(StrategyFile::Hold) => Said::Hold,
     };
     report.take(path, behind_proxy(said, file.overlap == Some(OverlapFile::Never)))
+}
+
+/// What must never run twice has one container, whatever the defaults say.
+fn replicas(
+    file: &AppFile,
+    defaults: &DefaultsFile,
+    strategy: Option<Strategy>,
+    path: &str,
+    report: &mut Report,
+) -> u32 {
+    let alone = strategy == Some(Strategy::Hold);
+    let said = file.replicas.or(defaults.replicas.filter(|_| !alone)).unwrap_or(1);
+    if alone && said > 1 {
+        let message = "an app that must never run twice (`overlap: never`, `strategy: hold`) has one container; leave \
+                       `replicas` out, or allow two versions to run at the same time";
+        report.add(&format!("{path}.replicas"), message);
+    }
+    said
 }
 
 fn schedule(file: &AppFile, defaults: &DefaultsFile, path: &str, report: &mut Report) -> Option<Schedule> {

@@ -85,6 +85,10 @@ pub(super) struct AppFile {
     pub(super) init: Option<bool>,
     /// Host name inside.
     pub(super) hostname: Option<String>,
+    /// So many containers of it serve side by side. A new version is deployed as a whole: all of its containers have proved
+    /// themselves beside all old ones before the traffic moves to them at once.
+    #[schemars(range(min = 1, max = 100))]
+    pub(super) replicas: Option<u32>,
     /// How the proxy probes it.
     pub(super) health: Option<HealthFile>,
     /// How it is swapped: `auto` (the default), `proxy`, or `hold`, which has requests wait while one version makes room

@@ -78,6 +78,9 @@ pub(super) struct DefaultsFile {
     /// Earlier images that stay on the host for a rollback.
     #[schemars(range(min = 0, max = 100))]
     pub(super) keep: Option<u32>,
+    /// So many containers of each declared app serve side by side, of those that may run more than once.
+    #[schemars(range(min = 1, max = 100))]
+    pub(super) replicas: Option<u32>,
     /// `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:5`.
     pub(super) restart: Option<String>,
     /// The time zone of cron expressions.

@@ -63,7 +63,7 @@ impl Adopt {
         match (app, strategy) {
             (Some(app), Ok((strategy, strategy_reason))) if problems.is_empty() => {
                 let origin = Origin::Adopted { container: name.to_owned() };
-                Ok(App { origin, strategy, strategy_reason, routes: Vec::new(), ..app })
+                Ok(App { origin, strategy, strategy_reason, routes: Vec::new(), replicas: 1, ..app })
             }
             _ => Err(problems),
         }
@@ -157,6 +157,7 @@ fn is_ours(name: &str) -> bool {
         label::RESTART,
         label::IMAGE,
         label::WATCHED,
+        label::REPLICA,
         label::JOB,
         label::JOB_TIMEOUT,
     ]
@@ -164,6 +165,11 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn unknown(name: &str, key: &str) -> String {
+    if key == "replicas" {
+        return format!(
+            "label {name}: a container that is adopted is one; declare the app in the file to have several"
+        );
+    }
     let all = KEYS.iter().chain(&OTHERS);
     let near = all.map(|known| (strsim::damerau_levenshtein(known, key), known)).min();
     match near {

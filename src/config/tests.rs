@@ -2,6 +2,7 @@
 
 mod policies;
 mod receivers;
+mod replicas;
 
 use proptest::prelude::*;
 use secrecy::ExposeSecret;

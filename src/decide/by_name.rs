@@ -138,7 +138,7 @@ impl<'a> Roles<'a> {
             return act(self.plan(PlanReason::ServingLost, serving, vec![restore]));
         }
         let back = |digest: &Digest| self.deploy(digest, PlanReason::WatchFailed, serving);
-        if let Some(decision) = watch::decide(self.seen, serving, back) {
+        if let Some(decision) = watch::decide(self.seen, back) {
             return decision;
         }
         if !matches!(serving.state, ContainerState::Running | ContainerState::Restarting) {
@@ -166,8 +166,8 @@ impl<'a> Roles<'a> {
             steps.retain(|step| *step != Step::Compare);
         }
         let mut plan = self.plan(PlanReason::ResumedCandidate, candidate, steps);
-        plan.serving = Some(serving.id.clone());
-        plan.fallback = Some(serving.id.clone());
+        plan.serving = vec![serving.id.clone()];
+        plan.fallback = vec![serving.id.clone()];
         plan.previous = Some(serving.owned.digest.clone());
         plan
     }
@@ -223,10 +223,12 @@ impl<'a> Roles<'a> {
             digest: digest.clone(),
             tag: self.seen.wanted.tag.clone(),
             generation,
-            serving: Some(serving.id.clone()),
-            fallback: Some(serving.id.clone()),
+            serving: vec![serving.id.clone()],
+            fallback: vec![serving.id.clone()],
             previous: Some(serving.owned.digest.clone()),
-            candidate: None,
+            candidates: Vec::new(),
+            missing: vec![1],
+            stay: Vec::new(),
             watched: watch::is_watched(self.seen, reason),
             steps: jobs::around(self.seen, reason, steps),
         }
@@ -277,10 +279,12 @@ impl<'a> Roles<'a> {
             digest: subject.owned.digest.clone(),
             tag: self.seen.wanted.tag.clone(),
             generation: subject.owned.generation,
-            serving: self.serving.map(|serving| serving.id.clone()),
-            fallback: other.map(|serving| serving.id.clone()),
+            serving: self.serving.iter().map(|serving| serving.id.clone()).collect(),
+            fallback: other.iter().map(|serving| serving.id.clone()).collect(),
             previous: other.map(|serving| serving.owned.digest.clone()),
-            candidate: Some(subject.id.clone()),
+            candidates: vec![subject.id.clone()],
+            missing: Vec::new(),
+            stay: Vec::new(),
             watched: subject.owned.watched,
             steps,
         }

@@ -159,6 +159,7 @@ mod tests {
             spec: "spec".into(),
             restart: None,
             watched: false,
+            replica: None,
         };
         create_body(&shop, &image, &owned, "me", (1, 41))
     }

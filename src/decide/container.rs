@@ -12,9 +12,10 @@ use super::reconcile::FAILED;
 /// The first API version whose create call takes several networks at once (Docker 25).
 const SEVERAL_NETWORKS: (u32, u32) = (1, 44);
 
-/// The candidate's name: `shop.7`.
-pub fn container_name(app: &App, generation: Generation) -> String {
-    format!("{}.{generation}", app.name)
+/// The candidate's name: `shop.7`, or `shop.7-2` where it is one of several.
+pub fn container_name(app: &App, generation: Generation, replica: Option<u32>) -> String {
+    let number = replica.map(|number| format!("-{number}")).unwrap_or_default();
+    format!("{}.{generation}{number}", app.name)
 }
 
 /// The name of a candidate that failed: `shop.failed-7`.
@@ -85,6 +86,7 @@ pub fn sign(body: &mut Map<String, Value>, owned: &Owned, owner: &str) {
         (label::REPLACES, owned.replaces.as_ref().map(|id| json!(id))),
         (label::RESTART, owned.restart.as_ref().map(|policy| json!(policy))),
         (label::WATCHED, owned.watched.then(|| json!("true"))),
+        (label::REPLICA, owned.replica.map(|number| json!(number.to_string()))),
     ];
     for (name, value) in written {
         match value {

@@ -21,6 +21,7 @@ pub fn app(name: &str) -> App {
         port: Some(8080),
         container: ContainerSpec::default(),
         probe: Probe::Tcp,
+        replicas: 1,
         timing: SwapTiming {
             probe_interval: Duration::from_millis(500),
             probe_timeout: Duration::from_secs(2),
@@ -74,6 +75,7 @@ pub fn container(name: &str, generation: u64, version: u8) -> Container {
             spec: String::new(),
             restart: None,
             watched: false,
+            replica: None,
         },
         state: ContainerState::Exited,
         health: None,

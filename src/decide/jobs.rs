@@ -35,12 +35,12 @@ pub(super) fn around(seen: &Observation<'_>, reason: PlanReason, steps: Vec<Step
 
 /// What comes back has had its own jobs when it was new; what failed gets its own.
 fn back(seen: &Observation<'_>, steps: Vec<Step>) -> Vec<Step> {
-    let condemned = seen.serving().map(|serving| Step::Condemn {
-        container: serving.id.clone(),
-        generation: serving.owned.generation,
-        swap: serving.owned.swap.clone(),
-        digest: serving.owned.digest.clone(),
-        message: super::watch::symptom(seen, serving).unwrap_or_default(),
+    let condemned = super::watch::failing(seen).map(|(failing, message)| Step::Condemn {
+        container: failing.id.clone(),
+        generation: failing.owned.generation,
+        swap: failing.owned.swap.clone(),
+        digest: failing.owned.digest.clone(),
+        message,
     });
     let mut all: Vec<Step> = condemned.into_iter().chain([Step::Pull]).collect();
     all.extend(frame(seen, JobKind::FailedDeploy, steps));
@@ -101,10 +101,12 @@ pub(super) fn owed(seen: &Observation<'_>) -> Option<Plan> {
         digest: owned.digest.clone(),
         tag: None,
         generation: owned.generation,
-        serving: Some(serving.id.clone()),
-        fallback: None,
+        serving: vec![serving.id.clone()],
+        fallback: Vec::new(),
         previous: None,
-        candidate: None,
+        candidates: Vec::new(),
+        missing: Vec::new(),
+        stay: Vec::new(),
         watched: false,
         steps: vec![Step::Job { job: job.kind }],
     })

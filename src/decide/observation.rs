@@ -68,14 +68,32 @@ pub struct Observation<'a> {
     pub swap: &'a SwapId,
 }
 
+/// The containers that serve an app, as far as they are there: by the proxy's table and in its order, or by name.
+pub fn serving<'a>(
+    app: &App,
+    entry: Option<&AppEntry>,
+    containers: &'a [Container],
+) -> impl Iterator<Item = &'a Container> + use<'a> {
+    let named = |container: &&'a Container| match &app.origin {
+        Origin::Declared => false,
+        Origin::Adopted { container: name } => container.name == *name,
+    };
+    let listed = |id: &ContainerId| containers.iter().find(|container| container.id == *id);
+    let active = entry.filter(|_| app.origin == Origin::Declared).map(|entry| entry.active.as_slice());
+    let active = active.unwrap_or_default().iter().filter_map(|target| listed(&target.container));
+    let all: Vec<&Container> = active.chain(containers.iter().find(named)).collect();
+    all.into_iter()
+}
+
 impl<'a> Observation<'a> {
-    /// The container that serves: by the proxy's table, or by its name.
+    /// The container that serves: by the proxy's table, or by its name. Of several the first.
     pub fn serving(&self) -> Option<&'a Container> {
-        let active = self.entry.and_then(|entry| entry.active.first());
-        self.containers.iter().find(|container| match &self.app.origin {
-            Origin::Declared => active.is_some_and(|target| target.container == container.id),
-            Origin::Adopted { container: name } => container.name == *name,
-        })
+        self.all_serving().next()
+    }
+
+    /// Every container that serves, in the order of the proxy's table, as far as they are there.
+    pub fn all_serving(&self) -> impl Iterator<Item = &'a Container> {
+        serving(self.app, self.entry, self.containers)
     }
 
     /// What is wanted serves. "Could not check" is still not "up to date", and neither is a pin that holds

@@ -22,22 +22,24 @@ pub(super) fn is_watched(seen: &Observation<'_>, reason: PlanReason) -> bool {
     matches!(reason, PlanReason::TagMoved | PlanReason::Pinned) && !seen.forced && !wished
 }
 
-/// What to do about what serves, if it has failed and there is something to go back to.
-pub(super) fn decide(
-    seen: &Observation<'_>,
-    serving: &Container,
-    back: impl FnOnce(&Digest) -> Plan,
-) -> Option<Decision> {
-    symptom(seen, serving)?;
-    let target = target(seen, serving)?;
+/// What to do about what serves, if it has failed and there is something to go back to. Of several it is enough that one
+/// has: the others run the same.
+pub(super) fn decide(seen: &Observation<'_>, back: impl FnOnce(&Digest) -> Plan) -> Option<Decision> {
+    let (failing, _) = failing(seen)?;
+    let target = target(seen, failing)?;
     if let Some(hold) = seen.backing_off(target) {
         return Some(Decision::Hold(hold));
     }
     Some(Decision::Act(Box::new(Plan { tag: None, ..back(target) })))
 }
 
-/// What is wrong with what serves, if it is watched.
-pub fn symptom(seen: &Observation<'_>, serving: &Container) -> Option<String> {
+/// The first of those that serve with which something is wrong, and what.
+pub fn failing<'a>(seen: &Observation<'a>) -> Option<(&'a Container, String)> {
+    seen.all_serving().find_map(|serving| Some((serving, symptom(seen, serving)?)))
+}
+
+/// What is wrong with one that serves, if it is watched.
+fn symptom(seen: &Observation<'_>, serving: &Container) -> Option<String> {
     let watched = serving.owned.watched && !seen.forced && !seen.app.watch.is_zero();
     if !watched || seen.now >= in_service(seen, serving) + seen.app.watch {
         return None;

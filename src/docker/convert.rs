@@ -61,6 +61,7 @@ fn owned(labels: &Value) -> Result<Owned, String> {
         spec: need(label::SPEC)?.to_owned(),
         restart: get(label::RESTART).map(str::to_owned),
         watched: get(label::WATCHED) == Some("true"),
+        replica: get(label::REPLICA).and_then(|number| number.parse().ok()),
     })
 }
 
@@ -90,6 +91,7 @@ fn made_by_a_person(name: &str, image_id: &str) -> Result<Owned, String> {
         spec: String::new(),
         restart: None,
         watched: false,
+        replica: None,
     })
 }
 

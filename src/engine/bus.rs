@@ -228,5 +228,5 @@ fn count(metrics: &Metrics, event: &Event) {
 /// True for plans that put another container into service.
 pub(super) fn is_swap(reason: crate::model::PlanReason) -> bool {
     use crate::model::PlanReason as R;
-    !matches!(reason, R::ClearedLeftovers | R::RouteRestored | R::JobOwed)
+    !matches!(reason, R::ClearedLeftovers | R::RouteRestored | R::JobOwed | R::ReplicasChanged)
 }

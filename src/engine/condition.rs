@@ -1,7 +1,10 @@
 //! An app's condition as status and gauges show it, made from what was seen and decided.
 
 use crate::metrics::Metrics;
-use crate::model::{App, AppName, AppState, AppStatus, Deployed, Digest, Follow, Gate, Hold, ImageRef, Route, Tag};
+use crate::model::{
+    App, AppName, AppState, AppStatus, Container, Deployed, Digest, Follow, Gate, Hold, ImageRef, Replica, Replicas,
+    Route, Tag,
+};
 
 use super::asked::Answer;
 use super::gatekeeping::approval;
@@ -140,6 +143,11 @@ impl Condition {
         let serving = status.deployed.as_ref().map(|deployed| &deployed.digest);
         let available = status.newest.is_some() && status.newest.as_ref() != serving;
         metrics.update_available.with_label_values(&[name]).set(i64::from(available));
+        let runs = || i64::from(status.deployed.as_ref().is_some_and(|deployed| serves(&deployed.state)));
+        let several = status.deployed.as_ref().and_then(|deployed| deployed.replicas.as_ref());
+        let serving_now = several.map_or_else(runs, |replicas| i64::from(replicas.serving));
+        metrics.replicas.with_label_values(&[name, "wanted"]).set(i64::from(app.replicas));
+        metrics.replicas.with_label_values(&[name, "serving"]).set(serving_now);
         let quarantined = i64::try_from(status.quarantined.len()).unwrap_or(i64::MAX);
         metrics.quarantined_digests.with_label_values(&[name]).set(quarantined);
         if self.digest.as_ref() != serving {
@@ -174,27 +182,46 @@ fn subject(hold: &Hold) -> String {
 }
 
 fn deployed(app: &App, seeing: &Seeing) -> Option<Deployed> {
-    let container = seeing.serving(app)?;
+    let all: Vec<&Container> = seeing.all_serving(app).collect();
+    let container = all.iter().find(|container| in_a_word(container) != "running").or(all.first())?;
     let since = match &seeing.entry {
         Some(entry) => entry.since,
         None => container.started.unwrap_or(container.created),
     };
-    let state = match container.health {
-        Some(crate::model::Health::Unhealthy) if container.is_running() => "unhealthy",
-        _ => container.state.label(),
-    };
+    let replica = |c: &&Container| Replica { container: c.name.clone(), state: in_a_word(c).to_owned() };
+    let replicas = (app.replicas > 1 || all.len() > 1).then(|| Replicas {
+        wanted: app.replicas,
+        serving: u32::try_from(all.iter().filter(|c| serves(in_a_word(c))).count()).unwrap_or(u32::MAX),
+        containers: all.iter().map(replica).collect(),
+    });
     Some(Deployed {
         digest: container.owned.digest.clone(),
         generation: container.owned.generation,
         container: container.name.clone(),
         since,
-        state: state.to_owned(),
+        state: in_a_word(container).to_owned(),
+        replicas,
     })
+}
+
+/// The state of a container.
+fn in_a_word(container: &Container) -> &'static str {
+    match container.health {
+        Some(crate::model::Health::Unhealthy) if container.is_running() => "unhealthy",
+        _ => container.state.label(),
+    }
+}
+
+fn serves(state: &str) -> bool {
+    matches!(state, "running" | "unhealthy" | "restarting")
 }
 
 /// "Could not check" is its own state and never "up to date".
 fn state(deployed: Option<&Deployed>, hold: Option<&Hold>) -> AppState {
-    let serves = deployed.is_some_and(|d| matches!(d.state.as_str(), "running" | "unhealthy" | "restarting"));
+    let serves = deployed.is_some_and(|d| match &d.replicas {
+        Some(replicas) => replicas.serving > 0,
+        None => serves(&d.state),
+    });
     match hold {
         Some(Hold::TrafficUnknown { .. } | Hold::EngineUnknown { .. }) => AppState::Unknown,
         _ if !serves => AppState::Down,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::admission::Admission;
-use crate::decide::reconcile::{Observation, Parked, Wanted};
+use crate::decide::reconcile::{Observation, Parked, Wanted, serving};
 use crate::model::{
     App, AppEntry, Attempts, Container, Digest, Follow, Generation, Hold, JobContainer, Origin, Pin, Quarantine,
     RedeployOn, SwapId, Time,
@@ -38,9 +38,14 @@ pub(super) struct Seeing {
 }
 
 impl Seeing {
-    /// The container that serves: by the proxy's table, or by its name.
-    pub(super) fn serving(&self, app: &App) -> Option<&Container> {
+    /// The containers that serve: by the proxy's table, or by name.
+    pub(super) fn all_serving(&self, app: &App) -> impl Iterator<Item = &Container> {
         serving(app, self.entry.as_ref(), &self.containers)
+    }
+
+    /// The container that serves; of several the first.
+    pub(super) fn serving(&self, app: &App) -> Option<&Container> {
+        self.all_serving(app).next()
     }
 
     /// As `decide` takes it.
@@ -87,7 +92,7 @@ pub(super) async fn look(app: &App, ports: &Ports, tag: &TagView, forced: bool) 
     let pin = remembered(app, ports.store.pin(&app.name)).flatten();
     let pin = lapse(app, ports, pin, tag).await;
     let quarantine = remembered(app, ports.store.quarantine(&app.name)).unwrap_or_default();
-    let serving = serving(app, entry.as_ref(), &containers);
+    let serving = serving(app, entry.as_ref(), &containers).next();
     let (mut only_index_moved, mut unread) = (false, None);
     let wanted = match &pin {
         None if forced => followed(tag),
@@ -129,17 +134,6 @@ fn followed(tag: &TagView) -> Wanted {
         unknown: tag.unknown.clone(),
         unmatched: tag.unmatched.clone(),
         ..Wanted::default()
-    }
-}
-
-/// The container that serves.
-fn serving<'a>(app: &App, entry: Option<&AppEntry>, containers: &'a [Container]) -> Option<&'a Container> {
-    match &app.origin {
-        Origin::Declared => {
-            let active = &entry?.active.first()?.container;
-            containers.iter().find(|container| container.id == *active)
-        }
-        Origin::Adopted { container: name } => containers.iter().find(|container| container.name == *name),
     }
 }
 

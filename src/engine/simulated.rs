@@ -70,6 +70,7 @@ impl World {
             spec: String::new(),
             restart: None,
             watched: false,
+            replica: None,
         };
         let container = Container {
             id: ContainerId(format!("{name:0>12}")),

@@ -28,8 +28,8 @@ pub(super) async fn tie_up(parts: &Parts, plan: &Plan) -> Option<Tie> {
     // When it can't be told, it is as well to be alone.
     let documents = ports.engine.adoptable(true).await.unwrap_or_default();
     let all: Vec<&Value> = documents.iter().collect();
-    let ids = [&plan.serving, &plan.candidate].into_iter().flatten();
-    let tied = documents.is_empty() || ids.into_iter().any(|id| is_tied(&id.0, &all));
+    let mut ids = plan.serving.iter().chain(&plan.candidates);
+    let tied = documents.is_empty() || ids.any(|id| is_tied(&id.0, &all));
     let wait = async { if tied { Tie::Alone(ties.write_owned().await) } else { Tie::Beside(ties.read_owned().await) } };
     parts.shutdown.run_until_cancelled(wait).await
 }

@@ -274,6 +274,8 @@ pub struct App {
     pub container: ContainerSpec,
     /// How the proxy probes it.
     pub probe: Probe,
+    /// So many containers of a version serve side by side, at least one.
+    pub replicas: u32,
     /// The times of a swap.
     pub timing: SwapTiming,
     /// How many earlier images stay on the host for a rollback.

@@ -39,6 +39,8 @@ pub mod label {
     /// `true` on a version that is taken out of service again when it fails soon: nobody has insisted on it, and it is not
     /// itself what was gone back to.
     pub const WATCHED: &str = "tagboat.watched";
+    /// Which of its version's containers it is, where the app wants more than one of them: a decimal number from 1 on.
+    pub const REPLICA: &str = "tagboat.replica";
 }
 
 /// What our labels say about a container.
@@ -60,6 +62,16 @@ pub struct Owned {
     pub restart: Option<String>,
     /// It is replaced by the version before it when it fails soon after it went into service.
     pub watched: bool,
+    /// Which of its version's containers it is; `None` where it was made to be the only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replica: Option<u32>,
+}
+
+impl Owned {
+    /// Its number among the containers of its version; the only one is the first.
+    pub fn number(&self) -> u32 {
+        self.replica.unwrap_or(1)
+    }
 }
 
 /// The engine's own idea of a container's state.

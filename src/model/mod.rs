@@ -39,7 +39,7 @@ pub use plan::{Plan, PlanReason, Step};
 pub use policy::{Prerelease, TagOrder, TagPolicy, TagReport, TagRule, TagVerdict};
 pub use prune::{Leftover, LeftoverKind, Pruned, Remains, StoredImage};
 pub use registry::{Cached, CachedTags, Credentials, ManifestDetails, Quota, Referrer, Resolved, SecretKind, TagList};
-pub use status::{AppState, AppStatus, CheckResult, Deployed, RegistryStatus};
+pub use status::{AppState, AppStatus, CheckResult, Deployed, RegistryStatus, Replica, Replicas};
 pub use store::{Attempts, Deployment, DeploymentResult, Pin, Quarantine, Seen, SeenSource, StepRecord};
 pub use traffic::{
     AppCounters, AppEntry, AppHold, AppSwitch, CONTROL_VERSION, Histogram, HoldLimits, InFlight, LATENCY_BUCKETS_MS,

@@ -32,6 +32,8 @@ pub enum PlanReason {
     WatchFailed,
     /// A job that an earlier run left undone is run.
     JobOwed,
+    /// Fewer or more containers of the version serve than the app wants.
+    ReplicasChanged,
 }
 
 impl PlanReason {
@@ -50,6 +52,7 @@ impl PlanReason {
             Self::RouteRestored => "route_restored",
             Self::WatchFailed => "watch_failed",
             Self::JobOwed => "job_owed",
+            Self::ReplicasChanged => "replicas_changed",
         }
     }
 }
@@ -83,9 +86,9 @@ pub enum Step {
         /// Which.
         job: JobKind,
     },
-    /// Create the candidate.
+    /// Create the candidates that are missing.
     Create,
-    /// Compare it with the intention.
+    /// Compare the candidates that never ran with the intention.
     Compare,
     /// Have the app's new requests wait at the proxy, if its revision is still this, until the switch or the restoring.
     Hold {
@@ -97,9 +100,9 @@ pub enum Step {
         /// The one that serves.
         container: ContainerId,
     },
-    /// Start it.
+    /// Start the candidates.
     Start,
-    /// Pass the gate.
+    /// Have each of them pass the gate.
     Gate,
     /// Set the user's restart policy.
     Arm,
@@ -114,7 +117,7 @@ pub enum Step {
         /// The one that has the name.
         old: Option<ContainerId>,
     },
-    /// Move the traffic if the proxy's revision is still this.
+    /// Move the traffic to the candidates, and to what stays, if the proxy's revision is still this.
     Switch {
         /// The revision expected.
         expect: u64,
@@ -194,14 +197,20 @@ pub struct Plan {
     pub tag: Option<Tag>,
     /// The generation that serves afterwards.
     pub generation: Generation,
-    /// The container that serves now.
-    pub serving: Option<ContainerId>,
-    /// The container that the traffic goes back to when the bake fails.
-    pub fallback: Option<ContainerId>,
+    /// The containers that serve now.
+    pub serving: Vec<ContainerId>,
+    /// The containers that the traffic goes back to when the bake fails.
+    pub fallback: Vec<ContainerId>,
     /// The digest that serves now.
     pub previous: Option<Digest>,
-    /// The candidate, when it exists already.
-    pub candidate: Option<ContainerId>,
+    /// The candidates that exist already.
+    pub candidates: Vec<ContainerId>,
+    /// The numbers of the candidates that are still to be created.
+    #[serde(default)]
+    pub missing: Vec<u32>,
+    /// Containers of the same version that serve now and go on doing so, beside the candidates.
+    #[serde(default)]
+    pub stay: Vec<ContainerId>,
     /// The candidate, once it serves, is replaced by the version before it when it fails soon.
     #[serde(default)]
     pub watched: bool,

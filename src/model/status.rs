@@ -34,11 +34,34 @@ pub struct Deployed {
     pub digest: Digest,
     /// Its generation.
     pub generation: Generation,
-    /// Its container's name.
+    /// Its container's name; of several the first that does not run as it should, or else the first.
     pub container: String,
-    /// Since when it serves.
+    /// Since when it serves; of several, since when exactly these do.
     pub since: Time,
-    /// The engine's word for its state: "running", "unhealthy", "exited", …
+    /// The engine's word for the state of that container: "running", "unhealthy", "exited", …
+    pub state: String,
+    /// All of its containers, where the app wants several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<Replicas>,
+}
+
+/// The containers that serve side by side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replicas {
+    /// So many there should be.
+    pub wanted: u32,
+    /// So many get requests and run.
+    pub serving: u32,
+    /// Those that get requests.
+    pub containers: Vec<Replica>,
+}
+
+/// One of several containers that serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// Its name.
+    pub container: String,
+    /// The engine's word for its state.
     pub state: String,
 }
 

@@ -24,6 +24,7 @@ mod proxy;
 mod prune;
 mod registry;
 mod reload;
+mod replicas;
 mod support;
 mod swap;
 mod upgrade;

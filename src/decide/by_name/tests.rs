@@ -108,14 +108,14 @@ impl World {
 
     /// As the executor does it; a bad version fails in its gate, and is put back as the executor does that.
     fn execute(&mut self, plan: &Plan, bad: bool) -> Result<(), Killed> {
-        let mut candidate = plan.candidate.clone();
+        let mut candidate = plan.candidates.first().cloned();
         for step in &plan.steps {
             match step {
                 Step::Create => {
                     let name = next_name("shop", plan.generation);
                     let version = if plan.digest == digest(1) { 1 } else { 2 };
                     self.left = self.left.checked_sub(1).ok_or(Killed)?;
-                    let made = self.container(&name, plan.generation.0, version, plan.serving.clone());
+                    let made = self.container(&name, plan.generation.0, version, plan.serving.first().cloned());
                     candidate = Some(made.id.clone());
                     self.containers.insert(made.id.0.clone(), made);
                 }
@@ -172,7 +172,7 @@ impl World {
         let (digest, at) = (plan.digest.clone(), Time::UNIX_EPOCH);
         self.quarantine.push(Quarantine { digest, at, failure, spec: None, swap: None });
         self.stop(candidate)?;
-        self.restore(plan.serving.as_ref().unwrap(), true)?;
+        self.restore(plan.serving.first().unwrap(), true)?;
         self.touch(candidate, |c| c.name = failed_name("shop", plan.generation))
     }
 

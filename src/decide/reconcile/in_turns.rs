@@ -17,10 +17,14 @@ impl<'a> View<'a> {
 
     /// Something is in the table: it serves, or has made room.
     pub(super) fn beside_in_turns(&self, serving: &Container) -> Decision {
+        // It had replicas, before it was said that it must never run twice.
+        if let Some(plan) = self.withdraw() {
+            return act(plan);
+        }
         let candidate = self.next_in_turn(Some(serving));
         if !alive(serving) {
             return match candidate {
-                Some(candidate) => act(self.resume(candidate, Some(serving))),
+                Some(candidate) => act(self.resume(&[candidate])),
                 // It made room for one that is not carried on.
                 None if self.made_room(serving) => act(self.back_in_service(serving)),
                 None => self.serving_stopped(serving),
@@ -33,12 +37,12 @@ impl<'a> View<'a> {
             return act(plan);
         }
         if let Some(candidate) = candidate {
-            return act(self.resume(candidate, Some(serving)));
+            return act(self.resume(&[candidate]));
         }
         if self.is_disarmed(serving) {
             return act(self.back_in_service(serving));
         }
-        if let Some(decision) = self.watched(serving) {
+        if let Some(decision) = self.watched() {
             return decision;
         }
         self.compare(serving)
@@ -52,7 +56,7 @@ impl<'a> View<'a> {
             return Decision::Hold(hold);
         }
         let steps = vec![self.restoring(old), Step::Switch { expect: self.revision }];
-        act(self.plan(PlanReason::RouteRestored, old, None, steps))
+        act(self.plan(PlanReason::RouteRestored, &[old], steps))
     }
 
     /// From a created candidate to the end.
@@ -72,13 +76,13 @@ impl<'a> View<'a> {
     /// What the table names is started again.
     pub(super) fn back_in_service(&self, serving: &Container) -> Plan {
         let steps = vec![Step::Hold { expect: self.revision }, self.restoring(serving)];
-        self.plan(PlanReason::ServingLost, serving, Some(serving), steps)
+        self.plan(PlanReason::ServingLost, &[serving], steps)
     }
 
     /// The newest candidate, if it can be carried on: one that runs beside what serves must not.
     fn next_in_turn(&self, serving: Option<&Container>) -> Option<&'a Container> {
         let fits = |c: &&Container| c.state == ContainerState::Created || serving.is_none_or(|s| !alive(s));
-        self.resumable(serving).filter(fits)
+        self.resumable(serving)?.into_iter().next().filter(fits)
     }
 
     /// Candidates that will not be carried on, and all failed ones but the last. What they were to replace is released
@@ -97,7 +101,7 @@ impl<'a> View<'a> {
             steps.push(self.restoring(serving));
         }
         steps.push(Step::Retire { containers: ids });
-        Some(self.plan(PlanReason::ClearedLeftovers, serving, Some(serving), steps))
+        Some(self.plan(PlanReason::ClearedLeftovers, &[serving], steps))
     }
 
     fn restoring(&self, container: &Container) -> Step {
@@ -124,7 +128,7 @@ impl<'a> View<'a> {
         let Decision::Act(mut plan) = decision else { return decision };
         let starts = |step: &Step| matches!(step, Step::Start | Step::Restore { .. });
         let Some(first) = plan.steps.iter().position(starts) else { return Decision::Act(plan) };
-        let known: Vec<&ContainerId> = [&plan.candidate, &plan.serving].into_iter().flatten().collect();
+        let known: Vec<&ContainerId> = plan.candidates.iter().chain(&plan.serving).collect();
         let stopped = |id: &ContainerId| {
             plan.steps
                 .iter()

@@ -1,6 +1,7 @@
 //! A world in miniature: plans are carried out on it step by step, cut off anywhere, and decided upon again.
 
 mod gates;
+mod replicas;
 
 use std::collections::BTreeMap;
 
@@ -34,6 +35,7 @@ struct World {
     kept: Vec<(Generation, Digest)>,
     wanted: Wanted,
     quarantine: Vec<Quarantine>,
+    attempts: Option<crate::model::Attempts>,
     admission: Admission,
     forced: bool,
     now: Time,
@@ -53,6 +55,7 @@ impl World {
             kept: Vec::new(),
             wanted,
             quarantine,
+            attempts: None,
             admission,
             forced: false,
             now: at(0),
@@ -78,7 +81,7 @@ impl World {
             kept: &self.kept,
             entry: self.entry.as_ref(),
             quarantine: &self.quarantine,
-            attempts: None,
+            attempts: self.attempts.as_ref(),
             parked: None,
             admission: &self.admission,
             forced: self.forced,
@@ -94,13 +97,19 @@ impl World {
         }
     }
 
-    fn container(&self, plan: &Plan) -> Container {
+    fn container(&self, plan: &Plan, number: u32) -> Container {
         let id = ContainerId(format!("id-{}", self.made));
-        let base = fixtures::container(&format!("shop.{}", plan.generation), plan.generation.0, 0);
+        let name = crate::decide::container::container_name(
+            &self.app,
+            plan.generation,
+            (self.app.replicas > 1).then_some(number),
+        );
+        let base = fixtures::container(&name, plan.generation.0, 0);
         Container {
             owned: Owned {
                 swap: plan.swap.clone(),
-                replaces: plan.serving.clone(),
+                replaces: plan.serving.first().cloned(),
+                replica: (self.app.replicas > 1).then_some(number),
                 digest: plan.digest.clone(),
                 spec: SPEC.to_owned(),
                 watched: plan.watched,
@@ -115,24 +124,37 @@ impl World {
 
     /// Carries out the first `steps` steps. True: that was all of them.
     fn execute(&mut self, plan: &Plan, steps: usize) -> bool {
-        let mut candidate = plan.candidate.clone();
+        let mut candidates = plan.candidates.clone();
         for step in plan.steps.iter().take(steps) {
             self.now += chrono::TimeDelta::seconds(1);
             match step {
                 Step::Create => {
-                    self.made += 1;
-                    let container = self.container(plan);
-                    candidate = Some(container.id.clone());
-                    self.containers.insert(container.id.0.clone(), container);
+                    for number in &plan.missing {
+                        self.made += 1;
+                        let container = self.container(plan, *number);
+                        let taken = self.containers.values().any(|other| other.name == container.name);
+                        assert!(!taken, "the name {} is taken", container.name);
+                        candidates.push(container.id.clone());
+                        self.containers.insert(container.id.0.clone(), container);
+                    }
                 }
                 Step::Start => {
                     let started = self.now;
-                    let container = self.get(candidate.as_ref());
-                    container.state = ContainerState::Running;
-                    container.started = Some(started);
+                    for id in &candidates {
+                        let container = self.get(Some(id));
+                        container.state = ContainerState::Running;
+                        container.started = Some(started);
+                    }
                 }
-                Step::Arm => self.get(candidate.as_ref()).restart_policy = "unless-stopped".to_owned(),
-                Step::Switch { expect } => self.switch(*expect, candidate.as_ref()),
+                Step::Arm => {
+                    for id in &candidates {
+                        self.get(Some(id)).restart_policy = "unless-stopped".to_owned();
+                    }
+                }
+                Step::Switch { expect } => {
+                    let to: Vec<&ContainerId> = plan.stay.iter().chain(&candidates).collect();
+                    self.switch(*expect, &to);
+                }
                 Step::Stop { containers } => {
                     for id in containers {
                         assert!(!self.is_active(id), "what serves is never stopped");
@@ -173,18 +195,19 @@ impl World {
         self.entry.as_ref().is_some_and(|entry| entry.active.iter().any(|target| target.container == *id))
     }
 
-    fn switch(&mut self, expect: u64, candidate: Option<&ContainerId>) {
-        let container = self.get(candidate).clone();
-        assert!(container.is_running(), "traffic moves only to what runs");
+    fn switch(&mut self, expect: u64, to: &[&ContainerId]) {
+        assert!(!to.is_empty(), "somebody always serves");
+        let containers: Vec<Container> = to.iter().map(|id| self.get(Some(id)).clone()).collect();
+        assert!(containers.iter().all(Container::is_running), "traffic moves only to what runs");
         let revision = self.entry.as_ref().map_or(0, |entry| entry.revision);
         assert_eq!(revision, expect, "the plan knows the revision");
-        let target = Target {
+        let target = |container: Container| Target {
             container: container.id,
             addr: "10.0.0.1:80".parse().unwrap(),
             generation: container.owned.generation,
         };
         let previous = self.entry.take().map(|entry| entry.active).unwrap_or_default();
-        let active = vec![target];
+        let active = containers.into_iter().map(target).collect();
         self.entry = Some(AppEntry { revision: revision + 1, routes: vec![], active, previous, since: self.now });
     }
 
@@ -288,7 +311,7 @@ fn what_serves_and_was_removed_is_deployed_anew() {
 fn only_the_last_failed_candidate_is_kept() {
     let mut world = World::serving(1);
     for generation in [7, 8] {
-        let mut failed = world.container(&World::new(9).plan());
+        let mut failed = world.container(&World::new(9).plan(), 1);
         failed.id = ContainerId(format!("failed-{generation}"));
         failed.name = format!("shop.failed-{generation}");
         failed.owned.generation = Generation(generation);

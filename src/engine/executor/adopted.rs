@@ -39,7 +39,7 @@ impl Swap<'_> {
         info: &EngineInfo,
     ) -> Result<(CreateContainer, Vec<Notice>), Halt> {
         let engine = &self.executor.ports.engine;
-        let serving = self.plan.serving.as_ref();
+        let serving = self.plan.serving.first();
         let serving = serving.ok_or_else(|| failed("there is no container to derive the next one from"))?;
         let (old, inspected) = engine.inspect(serving).await?;
         let (old_image, new_image) = (engine.image(&old.image_id).await?, self.pulled().await?);
@@ -74,6 +74,7 @@ impl Swap<'_> {
             // Of one that is parked already, the policy is what the candidate was told before.
             restart: self.told().await?.or_else(|| Some(policy.to_string())),
             watched: self.plan.watched,
+            replica: None,
         };
         if let Some(body) = body.as_object_mut() {
             sign(body, &owned, &self.executor.settings.owner);
@@ -90,7 +91,7 @@ impl Swap<'_> {
 
     /// The candidate, if it is there already.
     async fn made(&self) -> Result<Option<(Container, Value)>, Halt> {
-        match &self.candidate {
+        match self.candidates.first() {
             Some(id) => Ok(Some(self.executor.ports.engine.inspect(id).await?)),
             None => Ok(None),
         }
@@ -233,13 +234,13 @@ impl Swap<'_> {
             told => told?,
         };
         let restart = restart.or_else(|| self.policy.clone());
-        let Some(candidate) = self.candidate.clone() else { return Ok(()) };
+        let Some(candidate) = self.candidates.first().cloned() else { return Ok(()) };
         // Those that can run side by side take over from each other without a gap.
         let overlaps = self.plan.strategy == Strategy::Overlap;
         if !overlaps {
             self.stop_one(&candidate).await?;
         }
-        if let Some(old) = self.plan.serving.clone() {
+        if let Some(old) = self.plan.serving.first().cloned() {
             self.old_in_place(&old, restart.as_deref()).await?;
         }
         if overlaps {

@@ -11,8 +11,8 @@ use crate::decide::derive;
 use crate::decide::gate::{Gate, Probed, Verdict};
 use crate::decide::platform::runs_on;
 use crate::model::{
-    Container, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Platform, ProbeOutcome, PullProgress,
-    Step, Target,
+    Container, ContainerId, ContainerState, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Platform,
+    ProbeOutcome, PullProgress, Step, Target, Time,
 };
 use crate::ports::{CreateContainer, EngineErrorKind, EngineInfo};
 
@@ -108,32 +108,55 @@ impl Swap<'_> {
 
     pub(super) async fn create(&mut self) -> Stepped {
         let info = self.executor.ports.engine.info().await?;
-        let container = match &self.executor.app.origin {
-            Origin::Declared => CreateContainer {
-                name: container_name(self.executor.app, self.plan.generation),
-                body: self.body(&info),
-                networks: further_networks(self.executor.app, info.api_version),
-            },
-            Origin::Adopted { container } => self.announced_successor(container, &info).await?,
-        };
-        let name = container.name.clone();
-        self.candidate =
-            Some(self.executor.ports.engine.create(&container).await.map_err(|error| match error.kind {
+        let mut names = Vec::new();
+        for number in &self.plan.missing {
+            let container = self.intended(*number, &info).await?;
+            let made = self.executor.ports.engine.create(&container).await.map_err(|error| match error.kind {
                 EngineErrorKind::NotFound => Halt::Failed(FailureReason::Engine, chain(&error)),
                 _ => Halt::from(error),
-            })?);
-        Ok(name)
+            })?;
+            self.candidates.push(made);
+            names.push(container.name);
+        }
+        Ok(names.join(", "))
     }
 
+    async fn intended(&self, number: u32, info: &EngineInfo) -> Result<CreateContainer, Halt> {
+        let app = self.executor.app;
+        let replica = (app.replicas > 1).then_some(number);
+        match &app.origin {
+            Origin::Declared => Ok(CreateContainer {
+                name: container_name(app, self.plan.generation, replica),
+                body: self.body(replica, self.replaced(), info),
+                networks: further_networks(app, info.api_version),
+            }),
+            Origin::Adopted { container } => self.announced_successor(container, info).await,
+        }
+    }
+
+    /// Compares the candidates that never ran: the others were compared before that.
     pub(super) async fn compare(&mut self) -> Stepped {
+        let compared = self.of_each(|id| self.compare_one(id)).await;
+        self.blamed(compared).await
+    }
+
+    async fn compare_one(&self, id: &ContainerId) -> Stepped {
         let engine = &self.executor.ports.engine;
-        let (container, inspected) = engine.inspect(self.candidate()?).await?;
+        let (container, inspected) = engine.inspect(id).await?;
+        if container.state != ContainerState::Created {
+            return Ok(String::new());
+        }
         let Some(image) = engine.image(&container.image_id).await? else {
             return Err(Halt::Failed(FailureReason::Engine, format!("its image {} is gone", container.image_id)));
         };
         let info = engine.info().await?;
         let found = match &self.executor.app.origin {
-            Origin::Declared => differences(&self.body(&info), &inspected, &image.raw),
+            Origin::Declared => {
+                // What an earlier run has made was told what served then.
+                let found = self.plan.candidates.contains(id);
+                let replaced = if found { container.owned.replaces.as_ref() } else { self.replaced() };
+                differences(&self.body(container.owned.replica, replaced, &info), &inspected, &image.raw)
+            }
             Origin::Adopted { container: name } => {
                 let (intended, _) = self.successor(name, &info).await?;
                 self.is_the_pulled_image(&container).await?;
@@ -149,7 +172,11 @@ impl Swap<'_> {
 
     pub(super) async fn start(&mut self) -> Stepped {
         self.announce_successor()?;
-        let id = self.candidate()?;
+        let started = self.one_after_the_other(|id| self.start_one(id)).await;
+        self.blamed(started).await
+    }
+
+    async fn start_one(&self, id: &ContainerId) -> Stepped {
         match self.executor.ports.engine.start(id).await {
             Ok(()) => Ok(String::new()),
             Err(error) if error.kind == EngineErrorKind::Refused => {
@@ -159,18 +186,33 @@ impl Swap<'_> {
         }
     }
 
+    /// Has every candidate pass the gate, all at the same time.
     pub(super) async fn gate(&mut self) -> Stepped {
         if self.is_ours_to_give() {
             return self.be_replaced().await;
         }
+        let good = Mutex::new(None);
+        let gated = self.of_each(|id| self.gate_one(id, &good)).await;
+        let note = self.blamed(gated).await?;
+        // Behind the proxy it serves from the switch on.
+        if self.plan.strategy.is_by_name()
+            && let (Some(parked), Some(good)) = (self.parked.take(), good.into_inner().expect("no holder panics"))
+        {
+            self.gap = (good - parked).to_std().unwrap_or_default();
+        }
+        Ok(note)
+    }
+
+    /// `good` is told since when it was good.
+    async fn gate_one(&self, id: &ContainerId, good: &Mutex<Option<Time>>) -> Stepped {
         let app = self.executor.app;
         let timing = &app.timing;
-        let first = self.inspect().await?;
+        let first = self.inspect(id).await?;
         // A container that is taken back into service was started long ago: its deadline counts from now.
         let started = if first.restart_policy == "no" { first.started.unwrap_or_else(Utc::now) } else { Utc::now() };
         let mut gate = Gate::new(timing, started, first.restart_count);
         loop {
-            let container = self.inspect().await?;
+            let container = self.inspect(id).await?;
             let probe = match self.target(&container) {
                 _ if app.port.is_none() => Ok(Ok(ProbeOutcome { ok: true, detail: "it runs".to_owned(), millis: 0 })),
                 Ok(target) => Ok(self.probe(&target).await),
@@ -184,12 +226,7 @@ impl Swap<'_> {
             match gate.sample(Utc::now(), &container, probed) {
                 Verdict::Wait => self.pause(timing.probe_interval).await?,
                 Verdict::Passed(note) => {
-                    // Behind the proxy it serves from the switch on.
-                    if self.plan.strategy.is_by_name()
-                        && let (Some(parked), Some(good)) = (self.parked.take(), gate.good_since())
-                    {
-                        self.gap = (good - parked).to_std().unwrap_or_default();
-                    }
+                    *good.lock().expect("no holder panics") = gate.good_since();
                     let hooked = self.post_start(&container).await?;
                     return Ok(note + &hooked);
                 }
@@ -206,13 +243,15 @@ impl Swap<'_> {
 
     pub(super) async fn arm(&mut self) -> Stepped {
         let (app, engine) = (self.executor.app, &self.executor.ports.engine);
-        let container = self.inspect().await?;
+        let container = self.inspect(self.candidate()?).await?;
         let policy = match &app.origin {
             Origin::Declared => Some(restart_policy(app)),
             Origin::Adopted { .. } => parked_policy(container.owned.restart.as_deref()),
         };
         if let Some(policy) = policy {
-            engine.set_restart_policy(&container.id, &policy).await?;
+            for id in &self.candidates {
+                engine.set_restart_policy(id, &policy).await?;
+            }
         }
         // What it replaced may still have to come back, with its policy, until it is removed.
         if !self.plan.steps.iter().any(|step| matches!(step, Step::Retire { .. })) {
@@ -226,21 +265,27 @@ impl Swap<'_> {
         Ok(String::new())
     }
 
+    /// What the candidates are to replace; of several the first. Those that stay are not replaced.
+    fn replaced(&self) -> Option<&ContainerId> {
+        self.plan.serving.iter().find(|id| !self.plan.stay.contains(id))
+    }
+
     /// `repository@digest` of the candidate.
     fn image(&self) -> ImageRef {
         ImageRef::by_digest(&self.executor.app.image, &self.plan.digest)
     }
 
-    fn body(&self, info: &EngineInfo) -> serde_json::Value {
+    fn body(&self, replica: Option<u32>, replaces: Option<&ContainerId>, info: &EngineInfo) -> serde_json::Value {
         let owned = Owned {
             app: self.executor.app.name.clone(),
             generation: self.plan.generation,
             swap: self.plan.swap.clone(),
-            replaces: self.plan.serving.clone(),
+            replaces: replaces.cloned(),
             digest: self.plan.digest.clone(),
             spec: self.executor.spec.to_owned(),
             restart: None,
             watched: self.plan.watched,
+            replica,
         };
         create_body(self.executor.app, &self.image(), &owned, &self.executor.settings.owner, info.api_version)
     }

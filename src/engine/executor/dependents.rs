@@ -111,7 +111,7 @@ impl Swap<'_> {
         for id in dependents(&container.0, &all).map_err(|error| failed(chain(&error)))? {
             let running = all.iter().any(|one| one["Id"] == id.as_str() && one["State"]["Status"] == "running");
             let id = ContainerId(id);
-            if running && Some(&id) != self.candidate.as_ref() {
+            if running && !self.candidates.contains(&id) {
                 engine.stop(&id).await?;
                 engine.start(&id).await?;
             }

@@ -10,7 +10,10 @@ impl Swap<'_> {
     /// The last part of a new version's gate. What comes back into service has had it.
     pub(super) async fn post_start(&self, container: &Container) -> Result<String, Halt> {
         let hook = self.executor.app.hooks.post_start.as_ref();
-        let Some(hook) = hook.filter(|_| undo(self.plan, Stage::Gate) != Undo::Leave) else { return Ok(String::new()) };
+        // A replica that is started again to join the others has its restart policy from when it was new.
+        let is_back = self.plan.reason == PlanReason::ReplicasChanged && container.restart_policy != "no";
+        let is_new = !is_back && undo(self.plan, Stage::Gate) != Undo::Leave;
+        let Some(hook) = hook.filter(|_| is_new) else { return Ok(String::new()) };
         match self.hooked("post_start", hook, container).await? {
             Ok(said) => Ok(format!(", post_start {said}")),
             Err(why) => Err(Halt::Failed(FailureReason::HookFailed, format!("the post_start hook {why}"))),

@@ -173,16 +173,17 @@ impl Swap<'_> {
 
     /// False when the candidate serves, or nobody can say whether it does: the next look decides by what is there then.
     async fn given_way(&mut self) -> Result<bool, Halt> {
-        if let Some(id) = self.candidate.clone() {
-            if !self.gets_no_request(&id).await {
+        let candidate = self.candidates.first().cloned();
+        if let Some(id) = candidate.clone() {
+            if !self.gets_no_request(std::slice::from_ref(&id)).await {
                 return Ok(false);
             }
             self.stop_one(&id).await?;
         }
-        if let Some(old) = self.plan.serving.clone() {
+        if let Some(old) = self.plan.serving.first().cloned() {
             self.serve_again(&old).await?;
         }
-        if let Some(id) = self.candidate.clone() {
+        if let Some(id) = candidate {
             let name = failed_name(self.executor.app, self.plan.generation);
             match self.executor.ports.engine.rename(&id, &name).await {
                 Err(error) if error.kind == EngineErrorKind::NotFound => {}

@@ -100,8 +100,8 @@ impl Swap<'_> {
     async fn run(&mut self, kind: JobKind) -> Result<Ran, Halt> {
         let timer = Instant::now();
         self.clear_way(kind).await?;
-        let serving = self.candidate.as_ref().or(self.plan.serving.as_ref()).filter(|_| kind == JobKind::PostDeploy);
-        let serving = serving.cloned();
+        let serving = if self.candidates.is_empty() { &self.plan.serving } else { &self.candidates };
+        let serving = if kind == JobKind::PostDeploy { serving.clone() } else { Vec::new() };
         for _ in 0..ATTEMPTS {
             let job = self.found_or_made(kind).await?;
             let id = job.container.id.clone();
@@ -114,7 +114,7 @@ impl Swap<'_> {
                 let message = format!("can't be run: {}", chain(&error));
                 return Ok(Ran { ok: false, message, log_tail: Vec::new(), container: id });
             }
-            let (end, away) = self.wait_for(&id, job.timeout, serving.as_ref()).await?;
+            let (end, away) = self.wait_for(&id, job.timeout, &serving).await?;
             let cut_off = |ended: &Container| was_cut_off(&JobContainer { container: ended.clone(), ..job.clone() });
             if away && matches!(&end, End::Exited(ended) if cut_off(ended)) {
                 // The engine's restart is not the version's fault: what is left of it is found by the next attempt.
@@ -133,7 +133,7 @@ impl Swap<'_> {
         let jobs = engine.jobs(&self.executor.app.name).await?;
         let others = jobs.iter().filter(|job| kind == JobKind::PreDeploy && job.kind == kind);
         for other in others.filter(|job| !is_of(job, kind, self.plan)) {
-            self.wait_for(&other.container.id, other.timeout, None).await?;
+            self.wait_for(&other.container.id, other.timeout, &[]).await?;
             engine.remove(&other.container.id).await?;
         }
         Ok(())
@@ -159,12 +159,7 @@ impl Swap<'_> {
 
     /// Waits until a job has ended, and ends it at its deadline. Its output goes to the log meanwhile. Also tells whether the
     /// engine was away in between.
-    async fn wait_for(
-        &self,
-        id: &ContainerId,
-        timeout: Duration,
-        beside: Option<&ContainerId>,
-    ) -> Result<(End, bool), Halt> {
+    async fn wait_for(&self, id: &ContainerId, timeout: Duration, beside: &[ContainerId]) -> Result<(End, bool), Halt> {
         let engine = &self.executor.ports.engine;
         let before = self.trouble(beside).await;
         let mut lines = engine.output(id).await.unwrap_or_else(|_| futures_util::stream::pending().boxed());
@@ -190,18 +185,21 @@ impl Swap<'_> {
                 Err(_) => {}
             }
             self.listen(&mut lines).await?;
-            if beside.is_some() && self.trouble(beside).await > before {
+            if !beside.is_empty() && self.trouble(beside).await > before {
                 return Ok((End::Left, away));
             }
         }
     }
 
-    /// A number that grows when a container fares worse.
-    async fn trouble(&self, container: Option<&ContainerId>) -> u64 {
-        let Some(id) = container else { return 0 };
-        let Ok((seen, _)) = self.executor.ports.engine.inspect(id).await else { return 0 };
-        let ill = !seen.is_running() || seen.health == Some(Health::Unhealthy);
-        seen.restart_count.saturating_mul(2) + u64::from(ill)
+    /// A number that grows when containers fare worse.
+    async fn trouble(&self, containers: &[ContainerId]) -> u64 {
+        let mut trouble: u64 = 0;
+        for id in containers {
+            let Ok(seen) = self.inspect(id).await else { continue };
+            let ill = !seen.is_running() || seen.health == Some(Health::Unhealthy);
+            trouble = trouble.saturating_add(seen.restart_count.saturating_mul(2) + u64::from(ill));
+        }
+        trouble
     }
 
     /// Lets a moment pass and logs what the job says meanwhile.

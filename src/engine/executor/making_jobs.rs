@@ -47,6 +47,7 @@ impl Swap<'_> {
             spec: self.executor.spec.to_owned(),
             restart: None,
             watched: false,
+            replica: None,
         };
         let version = match &app.origin {
             Origin::Declared => self.declared(kind, failure, &owned, &info).await?,
@@ -93,8 +94,8 @@ impl Swap<'_> {
     fn model(&self, kind: JobKind, failure: Option<&Failure>) -> Option<&ContainerId> {
         match kind {
             JobKind::PreDeploy => None,
-            JobKind::FailedDeploy if failure.is_some() => self.plan.serving.as_ref(),
-            JobKind::PostDeploy | JobKind::FailedDeploy => self.candidate.as_ref().or(self.plan.serving.as_ref()),
+            JobKind::FailedDeploy if failure.is_some() => self.plan.serving.first(),
+            JobKind::PostDeploy | JobKind::FailedDeploy => self.candidates.first().or(self.plan.serving.first()),
         }
     }
 

@@ -8,6 +8,7 @@ mod adopted;
 mod candidate;
 mod condemning;
 mod dependents;
+mod each;
 mod hooks;
 mod in_turns;
 mod jobs;
@@ -74,7 +75,9 @@ type Stepped = Result<String, Halt>;
 struct Swap<'a> {
     executor: &'a Executor<'a>,
     plan: &'a Plan,
-    candidate: Option<ContainerId>,
+    candidates: Vec<ContainerId>,
+    /// The one of them that failed.
+    culprit: Option<ContainerId>,
     /// Since when nothing serves, because the old version was stopped to make room.
     parked: Option<Time>,
     /// The restart policy that the old version had then.
@@ -179,7 +182,8 @@ impl<'a> Swap<'a> {
         Self {
             executor,
             plan,
-            candidate: plan.candidate.clone(),
+            candidates: plan.candidates.clone(),
+            culprit: None,
             parked: None,
             policy: None,
             gap: Duration::ZERO,
@@ -220,16 +224,16 @@ impl<'a> Swap<'a> {
         }
     }
 
-    /// The candidate's id; a plan that lacks one is a bug of the planner, reported as a failure and not a panic.
+    /// The candidate's id, of several the first; a plan that lacks one is a bug of the planner, reported as a failure and
+    /// not a panic.
     fn candidate(&self) -> Result<&ContainerId, Halt> {
-        self.candidate
-            .as_ref()
+        self.candidates
+            .first()
             .ok_or_else(|| Halt::Failed(FailureReason::CandidateGone, "the plan has no candidate".to_owned()))
     }
 
-    /// The candidate as it is now.
-    async fn inspect(&self) -> Result<Container, Halt> {
-        let id = self.candidate()?;
+    /// A container as it is now.
+    async fn inspect(&self, id: &ContainerId) -> Result<Container, Halt> {
         self.executor.ports.engine.inspect(id).await.map(|(container, _)| container).map_err(Halt::from)
     }
 
@@ -240,8 +244,12 @@ impl<'a> Swap<'a> {
 
     /// True when what served before the failure serves on: a job can be run now without keeping it away.
     async fn old_serves(&self) -> bool {
-        let Some(old) = &self.plan.serving else { return false };
-        self.executor.ports.engine.inspect(old).await.is_ok_and(|(container, _)| container.is_running())
+        for old in &self.plan.serving {
+            if self.inspect(old).await.is_ok_and(|container| container.is_running()) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Waits a moment, unless the agent ends. With requests waiting and the old version away it does not: what is left

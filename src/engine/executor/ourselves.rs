@@ -14,7 +14,9 @@ impl Swap<'_> {
 
     /// Before the next one of ours is started: it may take over.
     pub(super) fn announce_successor(&self) -> Result<(), Halt> {
-        let (Some(own), Some(serving)) = (&self.executor.settings.own, &self.plan.serving) else { return Ok(()) };
+        let (Some(own), Some(serving)) = (&self.executor.settings.own, self.plan.serving.first()) else {
+            return Ok(());
+        };
         if own.id != *serving {
             return Ok(());
         }
@@ -25,7 +27,7 @@ impl Swap<'_> {
 
     /// Whether what is to be replaced is what we run in.
     pub(super) fn is_ours_to_give(&self) -> bool {
-        self.plan.serving.as_ref().is_some_and(|serving| self.are_we(serving))
+        self.plan.serving.first().is_some_and(|serving| self.are_we(serving))
     }
 
     /// The next one's gate, seen from the one before: it takes over, which ends us, or it is no good.
@@ -33,7 +35,7 @@ impl Swap<'_> {
         let timing = &self.executor.app.timing;
         let deadline = Utc::now() + timing.healthy_deadline;
         loop {
-            let next = self.inspect().await?;
+            let next = self.inspect(self.candidate()?).await?;
             if !next.is_running() {
                 let message = format!("it {} with code {} instead of taking over", next.state.label(), next.exit_code);
                 return Err(Halt::Failed(FailureReason::Exited, message));

@@ -1,6 +1,7 @@
 //! The steps from the switch on: traffic moves, and the old version goes.
 
 use crate::engine::clock::Utc;
+use futures_util::future::try_join_all;
 use tokio::time::{Duration, Instant};
 
 use crate::decide::gate::{Bake, Verdict};
@@ -32,14 +33,9 @@ struct Patience {
 
 impl Swap<'_> {
     pub(super) async fn switch(&mut self, expect: u64) -> Stepped {
-        let container = self.inspect().await?;
-        if !container.is_running() {
-            let message = format!("it {} just before the switch", container.state.label());
-            return Err(Halt::Failed(FailureReason::Exited, message));
-        }
-        let to = self.target(&container).map_err(|why| Halt::Failed(FailureReason::Engine, why))?;
+        let to = self.destinations().await?;
         let timer = Instant::now();
-        self.move_traffic(expect, to).await?;
+        self.move_traffic(expect, &to).await?;
         self.held = None;
         if let Some(parked) = self.parked.take() {
             self.gap = (Utc::now() - parked).to_std().unwrap_or_default();
@@ -50,17 +46,42 @@ impl Swap<'_> {
         Ok(Self::took(timer))
     }
 
+    /// Where the traffic goes: to every candidate, and to what stays. Of that, what has ended meanwhile is left to the next
+    /// look.
+    async fn destinations(&mut self) -> Result<Vec<Target>, Halt> {
+        let mut to = Vec::new();
+        for id in &self.plan.stay {
+            let staying = self.inspect(id).await.ok().filter(Container::is_running);
+            to.extend(staying.and_then(|container| self.target(&container).ok()));
+        }
+        if self.candidates.is_empty() && to.is_empty() {
+            return Err(Halt::Failed(FailureReason::Engine, "nothing is left that could serve".to_owned()));
+        }
+        let candidates = self.of_each(|id| self.destination(id)).await;
+        to.extend(self.blamed_all(candidates).await?);
+        Ok(to)
+    }
+
+    async fn destination(&self, id: &ContainerId) -> Result<Target, Halt> {
+        let container = self.inspect(id).await?;
+        if !container.is_running() {
+            let message = format!("it {} just before the switch", container.state.label());
+            return Err(Halt::Failed(FailureReason::Exited, message));
+        }
+        self.target(&container).map_err(|why| Halt::Failed(FailureReason::Engine, why))
+    }
+
     /// Compare-and-set, until the proxy has either done it or refused it. An attempt whose answer was lost may
     /// have been carried out, so the table is read before it is repeated.
-    pub(super) async fn move_traffic(&self, expect: u64, to: Target) -> Result<(), Halt> {
+    pub(super) async fn move_traffic(&self, expect: u64, to: &[Target]) -> Result<(), Halt> {
         let deadline = Instant::now() + SWITCH_PATIENCE;
-        let change = AppSwitch { app: self.executor.app.name.clone(), expect, to: vec![to.clone()] };
+        let change = AppSwitch { app: self.executor.app.name.clone(), expect, to: to.to_vec() };
         loop {
             let error = match self.executor.ports.traffic.switch(std::slice::from_ref(&change)).await {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };
-            if self.serves(&to).await == Some(true) {
+            if self.serve(to).await == Some(true) {
                 return Ok(());
             }
             let again = matches!(error, TrafficError::Unreachable { .. }) && Instant::now() < deadline;
@@ -71,22 +92,31 @@ impl Swap<'_> {
         }
     }
 
-    /// Whether new requests go to `target`; `None` when the proxy does not answer.
-    pub(super) async fn serves(&self, target: &Target) -> Option<bool> {
+    /// Whether new requests go to exactly these targets; `None` when the proxy does not answer.
+    async fn serve(&self, targets: &[Target]) -> Option<bool> {
         let table = self.executor.ports.traffic.table().await.ok()?;
-        Some(table.apps.get(&self.executor.app.name).is_some_and(|entry| entry.active.contains(target)))
+        let active = &table.apps.get(&self.executor.app.name)?.active;
+        Some(active.len() == targets.len() && targets.iter().all(|target| active.contains(target)))
     }
 
     pub(super) async fn bake(&mut self, until: Option<Time>) -> Stepped {
         let until = until.unwrap_or_else(|| Utc::now() + self.executor.app.timing.bake);
-        let first = self.inspect().await?;
+        let baked = self.of_each(|id| self.bake_one(id, until)).await;
+        // Every one says the same.
+        Ok(self.blamed_all(baked).await?.into_iter().next().unwrap_or_default())
+    }
+
+    /// Watches one of those that serve; its errors are weighed with those of all of them against those of all old ones.
+    async fn bake_one(&self, id: &ContainerId, until: Time) -> Stepped {
+        let first = self.inspect(id).await?;
         let stats = self.executor.ports.traffic.stats().await.unwrap_or_default();
-        let old = self.plan.fallback.as_ref().and_then(|id| counted(&stats, id)).unwrap_or_default();
+        let old = counted(&stats, &self.plan.fallback).unwrap_or_default();
         let bake = Bake::new(until, first.started.unwrap_or_else(Utc::now), first.restart_count, &old);
         loop {
-            let container = self.baking().await?;
+            let container = self.baking(id).await?;
             let stats = self.executor.ports.traffic.stats().await.unwrap_or_default();
-            match bake.sample(Utc::now(), &container, counted(&stats, &container.id).as_ref()) {
+            let new = counted(&stats, &self.candidates).filter(|_| worst(&stats, &self.candidates) == Some(id));
+            match bake.sample(Utc::now(), &container, new.as_ref()) {
                 Verdict::Wait => self.pause(LOOK).await?,
                 Verdict::Passed(note) => return Ok(note),
                 Verdict::Failed(reason, message) => return Err(Halt::Failed(reason, message)),
@@ -96,10 +126,10 @@ impl Swap<'_> {
 
     /// The new version during the bake. Its removal is as much a failure as its end; an engine that does not
     /// answer is not, and is asked again.
-    async fn baking(&self) -> Result<Container, Halt> {
+    async fn baking(&self, id: &ContainerId) -> Result<Container, Halt> {
         let deadline = Instant::now() + SWITCH_PATIENCE;
         loop {
-            match self.inspect().await {
+            match self.inspect(id).await {
                 Err(Halt::Failed(FailureReason::CandidateGone, _)) => {
                     return Err(Halt::Failed(FailureReason::CandidateGone, "somebody removed it".to_owned()));
                 }
@@ -110,11 +140,8 @@ impl Swap<'_> {
     }
 
     pub(super) async fn drain(&mut self, containers: &[ContainerId]) -> Stepped {
-        let mut notes = Vec::new();
-        for id in containers {
-            notes.push(self.drain_one(id).await?);
-        }
-        Ok(notes.join(", "))
+        let drained = try_join_all(containers.iter().map(|id| self.drain_one(id))).await?;
+        Ok(drained.join(", "))
     }
 
     /// While requests wait for the old version to end, it has less time.
@@ -161,11 +188,13 @@ impl Swap<'_> {
     }
 
     pub(super) async fn stop(&mut self, containers: &[ContainerId]) -> Stepped {
-        let mut notes = Vec::new();
-        for id in containers {
-            notes.push(self.before_stop(id).await?);
-            self.stop_one(id).await?;
-        }
+        let swap = &*self;
+        let stopping = async |id: &ContainerId| {
+            let note = swap.before_stop(id).await?;
+            swap.stop_one(id).await?;
+            Ok::<_, Halt>(note)
+        };
+        let mut notes = try_join_all(containers.iter().map(stopping)).await?;
         notes.retain(|note| !note.is_empty());
         Ok(notes.join(", "))
     }
@@ -219,9 +248,17 @@ impl Swap<'_> {
     }
 }
 
-/// What every proxy process together has counted for a container.
-fn counted(stats: &[TrafficStats], id: &ContainerId) -> Option<TargetCounters> {
-    let of_each = stats.iter().filter_map(|process| process.targets.get(id));
+/// The one of these with the most errors; of equal ones the first.
+fn worst<'a>(stats: &[TrafficStats], ids: &'a [ContainerId]) -> Option<&'a ContainerId> {
+    let errors = |id: &&ContainerId| {
+        counted(stats, std::slice::from_ref(*id)).map_or(0, |each| each.server_errors + each.transport_errors)
+    };
+    ids.iter().rev().max_by_key(errors)
+}
+
+/// What every proxy process together has counted for these containers.
+fn counted(stats: &[TrafficStats], ids: &[ContainerId]) -> Option<TargetCounters> {
+    let of_each = stats.iter().flat_map(|process| ids.iter().filter_map(|id| process.targets.get(id)));
     of_each.fold(None, |sum: Option<TargetCounters>, each| {
         let mut sum = sum.unwrap_or_default();
         sum.requests += each.requests;

@@ -4,6 +4,7 @@
 //! it again, then the traffic goes back, and only a candidate that provably gets no request is stopped.
 
 use crate::engine::clock::Utc;
+use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use crate::decide::backoff::retry_after;
@@ -22,7 +23,7 @@ pub(in crate::engine) const LOG_LINES: usize = 50;
 impl Swap<'_> {
     /// Undoes what can be undone and says how the deployment ended.
     pub(super) async fn fail(&mut self, stage: Stage, reason: FailureReason, message: String) -> DeploymentResult {
-        let log_tail = match &self.candidate {
+        let log_tail = match self.witness() {
             Some(id) => self.executor.ports.engine.logs(id, LOG_LINES).await.unwrap_or_default(),
             None => std::mem::take(&mut self.output),
         };
@@ -35,6 +36,10 @@ impl Swap<'_> {
             Undo::Leave => false,
             Undo::Abandon => {
                 self.abandon().await;
+                false
+            }
+            Undo::Dismiss => {
+                self.dismiss_culprit().await;
                 false
             }
             Undo::Revert => self.revert().await,
@@ -55,7 +60,7 @@ impl Swap<'_> {
     /// Has the container of the job that is run after a failure made, before anything says that it failed: a crash in
     /// between must not lose it.
     async fn owe_alert(&self, failure: &Failure) -> bool {
-        let wanted = self.executor.app.jobs.failed_deploy.is_some() && self.plan.serving.is_some();
+        let wanted = self.executor.app.jobs.failed_deploy.is_some() && !self.plan.serving.is_empty();
         if !wanted || self.plan.reason == PlanReason::WatchFailed {
             return false;
         }
@@ -102,33 +107,55 @@ impl Swap<'_> {
         }
     }
 
-    /// Stops the candidate and keeps it under a name that says that it failed.
+    /// Stops the candidates. The one that failed is kept under a name that says so; the others of its version have nothing
+    /// to tell and are removed after that.
     async fn abandon(&self) {
-        let Some(id) = &self.candidate else { return };
-        if !self.gets_no_request(id).await {
+        let Some(witness) = self.witness() else { return };
+        if !self.gets_no_request(&self.candidates).await {
             // The next look decides by what the proxy says then.
             return;
         }
-        // It may have served before: by an earlier run, or until just now.
-        if self.drain_one(id).await.is_err() {
+        // They may have served before: by an earlier run, or until just now.
+        if try_join_all(self.candidates.iter().map(|id| self.drain_one(id))).await.is_err() {
             // A shutdown in the middle leaves the rest to the next start.
             return;
         }
         let name = failed_name(self.executor.app, self.plan.generation);
         let put_aside = async {
-            self.stop_one(id).await?;
-            self.executor.ports.engine.rename(id, &name).await.map_err(Halt::from)
+            self.stop_one(witness).await?;
+            self.executor.ports.engine.rename(witness, &name).await?;
+            for other in self.candidates.iter().filter(|id| *id != witness) {
+                self.stop_one(other).await?;
+                self.executor.ports.engine.remove(other).await?;
+            }
+            Ok::<_, Halt>(())
         };
         if let Err(Halt::Failed(_, message)) = put_aside.await {
             tracing::warn!(app = self.executor.app.name.as_str(), "the failed candidate is still there: {message}");
         }
     }
 
-    /// True when the proxy has said that the container is not active.
-    pub(super) async fn gets_no_request(&self, id: &ContainerId) -> bool {
+    /// Removes the one that failed to join those that serve: its last words are in the failure. The others may join them
+    /// without it.
+    async fn dismiss_culprit(&self) {
+        let Some(culprit) = self.culprit.as_ref() else { return };
+        if !self.gets_no_request(std::slice::from_ref(culprit)).await {
+            return;
+        }
+        let removed = async {
+            self.stop_one(culprit).await?;
+            self.executor.ports.engine.remove(culprit).await.map_err(Halt::from)
+        };
+        if let Err(Halt::Failed(_, message)) = removed.await {
+            tracing::warn!(app = self.executor.app.name.as_str(), "the failed replica is still there: {message}");
+        }
+    }
+
+    /// True when the proxy has said that none of the containers is active.
+    pub(super) async fn gets_no_request(&self, ids: &[ContainerId]) -> bool {
         let Ok(table) = self.executor.ports.traffic.table().await else { return false };
         let entry = table.apps.get(&self.executor.app.name);
-        entry.is_none_or(|entry| entry.active.iter().all(|target| target.container != *id))
+        entry.is_none_or(|entry| entry.active.iter().all(|target| !ids.contains(&target.container)))
     }
 
     /// Moves the traffic back. Returns whether it is back.
@@ -148,12 +175,21 @@ impl Swap<'_> {
     async fn back(&self) -> Result<(), Halt> {
         let timer = Instant::now();
         let traffic = |message: String| Halt::Failed(FailureReason::Traffic, message);
-        let fallback = self.plan.fallback.as_ref().ok_or_else(|| traffic("there is no old version".to_owned()))?;
-        let (container, _) = self.executor.ports.engine.inspect(fallback).await?;
-        let target = self.target(&container).map_err(traffic)?;
+        let (mut to, mut why) =
+            (Vec::new(), Halt::Failed(FailureReason::Traffic, "there is no old version".to_owned()));
+        for id in &self.plan.fallback {
+            // Of several, those that are still there take over.
+            match self.inspect(id).await.and_then(|old| self.target(&old).map_err(traffic)) {
+                Ok(target) => to.push(target),
+                Err(halt) => why = halt,
+            }
+        }
+        if to.is_empty() {
+            return Err(why);
+        }
         let table = self.executor.ports.traffic.table().await.map_err(|error| traffic(chain(&error)))?;
         let revision = table.apps.get(&self.executor.app.name).map_or(0, |entry| entry.revision);
-        self.move_traffic(revision, target).await?;
+        self.move_traffic(revision, &to).await?;
         tracing::info!(app = self.executor.app.name.as_str(), "traffic switched back in {}", Self::took(timer));
         Ok(())
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{LAST_RETRY, Reconciler, Reply};
 use crate::decide::jobs::sweep;
 use crate::decide::reconcile::decide;
-use crate::decide::watch::symptom;
+use crate::decide::watch::failing;
 use crate::engine::asked::Answer;
 use crate::engine::bus::is_swap;
 use crate::engine::clock::Utc;
@@ -18,7 +18,9 @@ use crate::engine::observer::chain;
 use crate::engine::reconciler::FIRST_RETRY;
 use crate::engine::ties::tie_up;
 use crate::engine::{choice, journal};
-use crate::model::{Decision, EventKind, Hold, NOWHERE, Origin, Plan, PlanReason, SeenSource, Step, SwapId};
+use crate::model::{
+    ContainerId, Decision, EventKind, Hold, NOWHERE, Origin, Plan, PlanReason, SeenSource, Step, SwapId,
+};
 
 /// One activation leads to so many plans at most (clear, finish, restore, deploy, …); more is a sign of two parties
 /// that undo each other's work, which waiting helps more than speed.
@@ -84,7 +86,7 @@ impl Reconciler {
         let admission = self.admission(&seeing).await;
         let asked = (&admission, forced);
         let seen = seeing.observation(&parts.app, &parts.spec, asked, Utc::now(), &swap);
-        if seen.serving().is_some_and(|serving| symptom(&seen, serving).is_some()) {
+        if failing(&seen).is_some() {
             seeing.kept = self.kept().await;
         }
         let decision = decide(&seeing.observation(&parts.app, &parts.spec, asked, Utc::now(), &swap));
@@ -123,11 +125,8 @@ impl Reconciler {
             () = parts.shutdown.cancelled(), if creates => return Ended::Interrupted,
             else => None,
         };
-        if plan.reason == PlanReason::ServingLost
-            && let Some(lost) = seeing.entry.as_ref().and_then(|entry| entry.active.first())
-        {
-            let kind = EventKind::ServingLost { container: lost.container.clone() };
-            parts.bus.publish(Utc::now(), &parts.app.name, kind);
+        for container in lost(plan, seeing) {
+            parts.bus.publish(Utc::now(), &parts.app.name, EventKind::ServingLost { container: container.clone() });
         }
         self.condition.show(parts, &self.tag, Some(seeing), None);
         let status = &parts.status;
@@ -204,5 +203,18 @@ impl Reconciler {
         let wait = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(self.failures)).min(LAST_RETRY);
         self.failures = self.failures.saturating_add(1);
         self.retry = Some(Instant::now() + wait);
+    }
+}
+
+/// The containers in the table whose loss is what a plan is about.
+fn lost<'a>(plan: &Plan, seeing: &'a Seeing) -> Vec<&'a ContainerId> {
+    let active = seeing.entry.iter().flat_map(|entry| &entry.active).map(|target| &target.container);
+    match plan.reason {
+        PlanReason::ServingLost => active.take(1).collect(),
+        PlanReason::ReplicasChanged => {
+            let is_there = |id: &ContainerId| seeing.containers.iter().any(|c| c.id == *id && c.is_running());
+            active.filter(|id| !is_there(id)).collect()
+        }
+        _ => Vec::new(),
     }
 }

@@ -30,9 +30,11 @@ const LATE: [Nature; 1] = [Nature::Ends(8000)];
 pub(super) const LATER: Nature = Nature::Ends(40_000);
 
 /// Everything but the agent, with version 1 serving.
-pub(super) fn stage(strategy: Strategy, policy: &str, jobs: bool, seed: u64) -> (Sim, App) {
+pub(super) fn stage(strategy: Strategy, policy: &str, jobs: bool, replicas: u32, seed: u64) -> (Sim, App) {
     let sim = Sim(std::sync::Arc::new(std::sync::Mutex::new(World::new(strategy, seed))));
     let mut app = app(strategy, APP);
+    app.replicas = replicas;
+    sim.world().replicas = replicas as usize;
     if jobs {
         let timeout = std::time::Duration::from_secs(60);
         let job = Some(Job { command: vec!["work".to_owned()], entrypoint: None, timeout });
@@ -86,12 +88,13 @@ struct Stand {
     strategy: Strategy,
     policy: &'static str,
     jobs: bool,
+    replicas: u32,
 }
 
 /// One swap to an image of this nature that is killed there.
 fn crashed(stand: Stand, nature: Nature, crash: Option<Crash>, harm: Harm) -> Sim {
-    let Stand { strategy, policy, jobs } = stand;
-    let (sim, app) = stage(strategy, policy, jobs, 1);
+    let Stand { strategy, policy, jobs, replicas } = stand;
+    let (sim, app) = stage(strategy, policy, jobs, replicas, 1);
     let first = sim.world().tag.clone();
     let before = sim.world().memory.clone();
     sim.world().push(nature);
@@ -123,7 +126,7 @@ fn crashed(stand: Stand, nature: Nature, crash: Option<Crash>, harm: Harm) -> Si
             let pushed = world.tag.clone();
             world.jobs_are_done(&pushed, lasts(nature));
         }
-        if nature == Nature::Good && world.containers.len() > 1 {
+        if nature == Nature::Good && world.containers.len() > world.replicas {
             world.broken.push(format!(
                 "6: a crash was taken for a failure: {:?}\n  {}",
                 world.all(),
@@ -136,7 +139,7 @@ fn crashed(stand: Stand, nature: Nature, crash: Option<Crash>, harm: Harm) -> Si
 
 /// Every crash point of a strategy and an image; returns how many there were.
 fn everywhere(strategy: Strategy, policy: &'static str, natures: &[Nature], harms: &[Harm]) -> usize {
-    all_over(Stand { strategy, policy, jobs: false }, natures, harms)
+    all_over(Stand { strategy, policy, jobs: false, replicas: 1 }, natures, harms)
 }
 
 fn all_over(stand: Stand, natures: &[Nature], harms: &[Harm]) -> usize {
@@ -179,6 +182,27 @@ fn behind_the_proxy_no_crash_loses_a_service_that_is_not_restarted() {
     assert!(tried > 200, "{tried}");
 }
 
+const THREE: Stand = Stand { strategy: Strategy::Proxy, policy: "unless-stopped", jobs: false, replicas: 3 };
+
+#[test]
+fn of_several_replicas_no_crash_loses_the_service_or_leaves_more_or_fewer() {
+    let natures = [Nature::Good, Nature::Partly(50), Nature::Partly(8000), Nature::Deaf];
+    let tried = all_over(THREE, &natures, &[Harm::None, Harm::Gone]);
+    assert!(tried > 400, "{tried}");
+}
+
+#[test]
+fn of_several_replicas_one_that_fails_in_its_watch_takes_all_out_of_service_whenever_the_agent_is_killed() {
+    let tried = all_over(THREE, &[Nature::Partly(40_000)], &[Harm::Gone]);
+    assert!(tried > 60, "{tried}");
+}
+
+#[test]
+fn of_several_replicas_the_jobs_are_run_once() {
+    let tried = all_over(Stand { jobs: true, ..THREE }, &[Nature::Good, Nature::Partly(50)], &[Harm::None]);
+    assert!(tried > 100, "{tried}");
+}
+
 #[test]
 fn in_turns_no_crash_loses_the_service_or_runs_two_at_once() {
     let tried = everywhere(Strategy::Hold, "unless-stopped", &NATURES, &HARMS);
@@ -214,7 +238,7 @@ fn jobs_are_run_at_least_once_and_never_twice_at_the_same_time() {
     ] {
         // Both kinds of memory are had once; each costs seconds.
         let harms = if strategy == Strategy::Overlap { [Harm::Gone].as_slice() } else { &[Harm::None] };
-        let tried = all_over(Stand { strategy, policy, jobs: true }, &natures, harms);
+        let tried = all_over(Stand { strategy, policy, jobs: true, replicas: 1 }, &natures, harms);
         assert!(tried > 100, "{strategy:?}: {tried}");
     }
 }
@@ -228,7 +252,7 @@ fn a_version_that_fails_while_it_is_watched_gives_way_to_the_one_before_it_whene
         (Strategy::Overlap, "always"),
         (Strategy::Recreate, "on-failure"),
     ] {
-        let stand = Stand { strategy, policy, jobs: policy == "always" };
+        let stand = Stand { strategy, policy, jobs: policy == "always", replicas: 1 };
         let harms = if policy == "no" { [Harm::None].as_slice() } else { &[Harm::Gone] };
         let tried = all_over(stand, &[LATER], harms);
         assert!(tried > 60, "{strategy:?}: {tried}");

@@ -23,13 +23,17 @@ impl World {
         self.broken.push(format!("{law}: {} ({:?}), crash {crash:?}\n  {tail}", made.name, made.state));
     }
 
-    pub(super) fn active(&self) -> Option<&ContainerId> {
-        let app = APP.parse().expect("a name");
-        self.table.apps.get::<crate::model::AppName>(&app)?.active.first().map(|target| &target.container)
+    pub(super) fn active(&self) -> Vec<&ContainerId> {
+        let app: crate::model::AppName = APP.parse().expect("a name");
+        self.table.apps.get(&app).iter().flat_map(|entry| &entry.active).map(|target| &target.container).collect()
+    }
+
+    pub(super) fn is_active(&self, id: &ContainerId) -> bool {
+        self.active().contains(&id)
     }
 
     pub(super) fn is_busy(&self, id: &ContainerId) -> bool {
-        (self.active() == Some(id) && !self.is_held()) || self.busy.get(id).is_some_and(|until| *until > Utc::now())
+        (self.is_active(id) && !self.is_held()) || self.busy.get(id).is_some_and(|until| *until > Utc::now())
     }
 
     pub(super) fn is_held(&self) -> bool {
@@ -107,7 +111,7 @@ impl World {
         // What has failed in service may be all that there is until the one before it is back.
         let served = |entry: &Quarantine| entry.failure.reason == FailureReason::FailedInWatch;
         let failed = self.memory.quarantine.iter().any(|entry| entry.digest == made.image && !served(entry));
-        if failed && made.name != APP && self.active() != Some(id) && !self.touched {
+        if failed && made.name != APP && !self.is_active(id) && !self.touched {
             self.broke("9: what failed is started again", &made);
         }
     }
@@ -132,11 +136,11 @@ impl World {
             return;
         }
         if !self.strategy.is_by_name() {
-            if self.active() == Some(id) && !self.is_held() {
+            if self.is_active(id) && !self.is_held() {
                 self.broke("4: what serves is stopped", &made);
             } else if self.is_busy(id) {
                 self.broke("4: it is stopped with requests in flight", &made);
-            } else if self.active() == Some(id) && !self.has_successor(id) && !self.touched {
+            } else if self.is_active(id) && !self.has_successor(id) && !self.touched {
                 self.broke("5: what serves is stopped before its successor is there", &made);
             }
             return;
@@ -178,8 +182,11 @@ impl World {
     pub(super) fn measure(&mut self, now: Time) {
         let serves = match self.strategy {
             Strategy::Proxy | Strategy::Hold => {
-                let Some(active) = self.active() else { return };
-                let answers = self.containers.iter().any(|made| made.id == *active && made.answers());
+                let active = self.active();
+                if active.is_empty() {
+                    return;
+                }
+                let answers = self.containers.iter().any(|made| active.contains(&&made.id) && made.answers());
                 match (answers || self.is_held(), self.failing) {
                     (false, None) => self.failing = Some(now),
                     (true, Some(since)) => {
@@ -203,26 +210,36 @@ impl World {
     }
 
     /// What serves now.
-    pub(super) fn serving(&self) -> Option<&Made> {
+    pub(super) fn serving(&self) -> Vec<Made> {
         match self.strategy {
-            Strategy::Proxy | Strategy::Hold => self.containers.iter().find(|made| Some(&made.id) == self.active()),
-            _ => self.named(APP),
+            Strategy::Proxy | Strategy::Hold => {
+                self.containers.iter().filter(|made| self.is_active(&made.id)).cloned().collect()
+            }
+            _ => self.named(APP).into_iter().cloned().collect(),
         }
     }
 
     /// 6, 7 and the policies: at rest there is exactly what is wanted, as it was. `expected` is the digest that serves.
     pub(super) fn at_rest(&mut self, expected: &Digest, policy: &str, longest: TimeDelta) {
-        let Some(serving) = self.serving().cloned() else {
+        let all = self.serving();
+        let Some(serving) = all.first().cloned() else {
             self.broken.push(format!("6: nothing serves; there are {:?}\n  {}", self.all(), self.trace.join("\n  ")));
             return;
         };
-        if serving.image != *expected || !serving.answers() {
-            self.broke(&format!("6: {} serves instead of {}", serving.image.short(), expected.short()), &serving);
+        let named = if self.strategy.is_by_name() { all.len() } else { self.active().len() };
+        if all.len() != self.replicas || named != self.replicas {
+            self.broke(&format!("6: {} serve instead of {}", all.len(), self.replicas), &serving);
         }
-        if serving.policy_name() != policy {
-            self.broke(&format!("6: its restart policy is {} instead of {policy}", serving.policy_name()), &serving);
+        for serving in &all {
+            if serving.image != *expected || !serving.answers() {
+                self.broke(&format!("6: {} serves instead of {}", serving.image.short(), expected.short()), serving);
+            }
+            if serving.policy_name() != policy {
+                let found = serving.policy_name();
+                self.broke(&format!("6: its restart policy is {found} instead of {policy}"), serving);
+            }
         }
-        self.no_orphans(&serving);
+        self.no_orphans(&all);
         if self.gap > longest {
             self.broke(&format!("6: nothing served for {} ms", self.gap.num_milliseconds()), &serving);
         }
@@ -237,8 +254,10 @@ impl World {
     }
 
     /// 7: beside what serves there is at most the last one that failed, and that has ended for good.
-    pub(super) fn no_orphans(&mut self, serving: &Made) {
-        let others: Vec<Made> = self.containers.iter().filter(|made| made.id != serving.id).cloned().collect();
+    pub(super) fn no_orphans(&mut self, all: &[Made]) {
+        let Some(serving) = all.first() else { return };
+        let serves = |made: &&Made| all.iter().any(|serving| serving.id == made.id);
+        let others: Vec<Made> = self.containers.iter().filter(|made| !serves(made)).cloned().collect();
         let others: Vec<Made> = others.into_iter().filter(|made| self.belongs(made)).collect();
         let failed = |made: &Made| made.name.contains(".failed-");
         if others.iter().filter(|made| failed(made)).count() > 1 {

@@ -45,6 +45,17 @@ fn person() -> impl Strategy<Value = Act> {
     ]
 }
 
+/// Without those that make a candidate look as if it had served.
+fn hands() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        2 => (0_usize..6).prop_map(Act::Remove),
+        2 => (0_usize..6).prop_map(Act::Stop),
+        1 => (0_usize..6).prop_map(Act::Start),
+        1 => (0_usize..6).prop_map(Act::Rename),
+        1 => Just(Act::Prune),
+    ]
+}
+
 fn runs(act: impl Strategy<Value = Act>) -> impl Strategy<Value = Vec<Run>> {
     let acts = proptest::collection::vec((-10_000_i64..40_000, act), 0..5).prop_map(|mut acts| {
         acts.sort_by_key(|(at, _)| *at);
@@ -54,22 +65,28 @@ fn runs(act: impl Strategy<Value = Act>) -> impl Strategy<Value = Vec<Run>> {
     proptest::collection::vec((acts, crash), 1..5)
 }
 
-fn swapping() -> impl Strategy<Value = Swapping> {
-    proptest::sample::select(vec![Swapping::Proxy, Swapping::Hold, Swapping::Overlap, Swapping::Recreate])
+/// A way to swap, and how many containers serve.
+fn swapping() -> impl Strategy<Value = (Swapping, u32)> {
+    let ways = vec![Swapping::Proxy, Swapping::Hold, Swapping::Overlap, Swapping::Recreate];
+    proptest::sample::select(ways).prop_map(|strategy| (strategy, 1))
 }
 
 /// Lives through it, and then in peace until nothing happens any more.
-fn lived(strategy: Swapping, jobs: bool, seed: u64, runs: &[Run]) -> (Sim, Ended) {
+fn lived((strategy, replicas): (Swapping, u32), jobs: bool, seed: u64, runs: &[Run]) -> (Sim, Ended) {
     let policy = if strategy.is_by_name() { "always" } else { "unless-stopped" };
-    let (sim, app) = stage(strategy, policy, jobs, seed);
-    for (acts, crash) in runs {
+    let (sim, mut app) = stage(strategy, policy, jobs, replicas, seed);
+    for (index, (acts, crash)) in (0_u64..).zip(runs) {
+        if replicas > 1 {
+            // The file says another number while the agent is dead.
+            app.replicas = u32::try_from(seed.wrapping_add(index) % 4).unwrap_or_default() + 1;
+        }
         let acts: Vec<(TimeDelta, Act)> =
             acts.iter().map(|(at, act)| (TimeDelta::milliseconds(*at), act.clone())).collect();
         {
             let mut world = sim.world();
             world.steps = 0;
             world.crash = crash.map(|(step, before)| if before { Crash::Before(step) } else { Crash::After(step) });
-            world.trace.push(format!("--- run, to be killed at {crash:?}"));
+            world.trace.push(format!("--- run, {} replicas, to be killed at {crash:?}", app.replicas));
         }
         let (dead, acts): (Vec<_>, Vec<_>) = acts.into_iter().partition(|(at, _)| *at < TimeDelta::zero());
         for (_, act) in dead {
@@ -82,6 +99,7 @@ fn lived(strategy: Swapping, jobs: bool, seed: u64, runs: &[Run]) -> (Sim, Ended
         (world.crash, world.flaws, world.registry_down) = (None, 0.0, false);
         world.trace.push("--- the last run".to_owned());
     }
+    app.replicas = replicas;
     let ended = live(&sim, &app, &[], TimeDelta::hours(6));
     (sim, ended)
 }
@@ -95,42 +113,43 @@ fn judge(strategy: Swapping, sim: &Sim, ended: Ended) -> Result<(), TestCaseErro
         }
         let newest = world.tag.clone();
         let good = lasts(world.image(&newest).nature);
-        let serving = world.serving().cloned();
+        let all = world.serving();
+        let serving = all.first().cloned();
         if world.touched {
-            match &serving {
-                Some(serving) => {
-                    world.no_orphans(serving);
-                    // Only what a person has stopped stays so, and only what a person has changed.
-                    let sound = lasts(serving.nature) && serving.started.is_some();
-                    if !serving.runs() && sound && !world.hands.contains(&serving.id) {
-                        world.broken.push(format!("it does not run any more: {:?}\n  {trace}", world.all()));
-                    }
-                    let policies = world.trace.iter().any(|line| line.contains("*** Policy"));
-                    if !policies && serving.policy_name() != policy {
-                        world.broken.push(format!("its policy is lost: {:?}\n  {trace}", world.all()));
-                    }
-                    // A person who makes a container in the middle of a swap gets what the tag names then.
-                    let bad = !lasts(serving.nature) && serving.label(label::OWNER).is_some();
-                    if serving.runs() && bad {
-                        world.broken.push(format!("a bad version serves: {:?}\n  {trace}", world.all()));
-                    }
+            world.no_orphans(&all);
+            for serving in &all {
+                // Only what a person has stopped stays so, and only what a person has changed.
+                let sound = lasts(serving.nature) && serving.started.is_some();
+                if !serving.runs() && sound && !world.hands.contains(&serving.id) {
+                    world.broken.push(format!("it does not run any more: {:?}\n  {trace}", world.all()));
                 }
-                None => {
-                    // What a person starts although it failed is theirs to look at.
-                    let left = world
-                        .containers
-                        .iter()
-                        .any(|made| serving_name(&made.name) == APP && !made.name.contains(FAILED) && made.runs());
-                    // A person who stops the only candidate has it taken for a bad one.
-                    let failed = world.memory.quarantine.iter().any(|entry| entry.digest == newest);
-                    if left || (!strategy.is_by_name() && good && !failed) {
-                        world.broken.push(format!("nothing serves: {:?}\n  {trace}", world.all()));
-                    }
+                let policies = world.trace.iter().any(|line| line.contains("*** Policy"));
+                if !policies && serving.policy_name() != policy {
+                    world.broken.push(format!("its policy is lost: {:?}\n  {trace}", world.all()));
                 }
+                // A person who makes a container in the middle of a swap gets what the tag names then.
+                let bad = !lasts(serving.nature) && serving.label(label::OWNER).is_some();
+                if serving.runs() && bad {
+                    world.broken.push(format!("a bad version serves: {:?}\n  {trace}", world.all()));
+                }
+            }
+            if all.is_empty() {
+                // What a person starts although it failed is theirs to look at.
+                let left = world
+                    .containers
+                    .iter()
+                    .any(|made| serving_name(&made.name) == APP && !made.name.contains(FAILED) && made.runs());
+                // A person who stops the only candidate has it taken for a bad one.
+                let failed = world.memory.quarantine.iter().any(|entry| entry.digest == newest);
+                if left || (!strategy.is_by_name() && good && !failed) {
+                    world.broken.push(format!("nothing serves: {:?}\n  {trace}", world.all()));
+                }
+            } else if all.len() != world.replicas {
+                world.broken.push(format!("{} serve: {:?}\n  {trace}", all.len(), world.all()));
             }
         } else {
             let expected = match &serving {
-                Some(serving) if !good && lasts(serving.nature) => serving.image.clone(),
+                Some(serving) if !good && lasts(world.image(&serving.image).nature) => serving.image.clone(),
                 // What was gone back to is not taken out again, though it fails late as well.
                 Some(serving) if !good && went_back_to(serving) => serving.image.clone(),
                 _ => newest,
@@ -151,14 +170,14 @@ fn went_back_to(serving: &super::world::Made) -> bool {
     serving.nature == LATER && serving.label(label::WATCHED).is_none()
 }
 
-fn try_all(jobs: bool, act: impl Strategy<Value = Act>) {
+fn try_all(stands: impl Strategy<Value = (Swapping, u32)>, jobs: bool, act: impl Strategy<Value = Act>) {
     let asked: Option<u32> = std::env::var("TAGBOAT_CASES").ok().and_then(|text| text.parse().ok());
     let config =
         Config { cases: asked.unwrap_or(300), failure_persistence: None, max_shrink_iters: 400, ..Config::default() };
     let mut runner = if asked.is_some() { TestRunner::new(config) } else { TestRunner::new_with_rng(config, same()) };
-    let tried = runner.run(&(swapping(), any::<u64>(), runs(act)), |(strategy, seed, runs)| {
-        let (sim, ended) = lived(strategy, jobs, seed, &runs);
-        judge(strategy, &sim, ended)
+    let tried = runner.run(&(stands, any::<u64>(), runs(act)), |(stand, seed, runs)| {
+        let (sim, ended) = lived(stand, jobs, seed, &runs);
+        judge(stand.0, &sim, ended)
     });
     if let Err(error) = tried {
         panic!("{error}");
@@ -167,7 +186,7 @@ fn try_all(jobs: bool, act: impl Strategy<Value = Act>) {
 
 /// A case that chance once found: it stays found.
 fn again(strategy: Swapping, seed: u64, runs: &[Run]) {
-    let (sim, ended) = lived(strategy, false, seed, runs);
+    let (sim, ended) = lived((strategy, 1), false, seed, runs);
     if let Err(error) = judge(strategy, &sim, ended) {
         panic!("{error}");
     }
@@ -194,12 +213,12 @@ fn a_proxy_that_answers_now_and_then_gets_no_good_version_quarantined() {
 
 #[test]
 fn faults_of_every_kind_leave_what_is_wanted() {
-    try_all(false, outside());
+    try_all(swapping(), false, outside());
 }
 
 #[test]
 fn a_person_in_between_leaves_no_orphan_and_no_bad_version() {
-    try_all(false, prop_oneof![outside(), person()]);
+    try_all(swapping(), false, prop_oneof![outside(), person()]);
 }
 
 /// What happens while every call is answered: an attempt that is cut short again and again is no version's test.
@@ -216,5 +235,15 @@ fn whole() -> impl Strategy<Value = Act> {
 
 #[test]
 fn jobs_and_versions_that_fail_late_leave_what_is_wanted() {
-    try_all(true, whole());
+    try_all(swapping(), true, whole());
+}
+
+#[test]
+fn faults_of_every_kind_leave_as_many_replicas_as_are_wanted() {
+    try_all(Just((Swapping::Proxy, 3)), false, outside());
+}
+
+#[test]
+fn a_person_in_between_leaves_as_many_replicas_as_are_wanted() {
+    try_all(Just((Swapping::Proxy, 3)), false, prop_oneof![outside(), hands()]);
 }

@@ -70,9 +70,17 @@ impl Traffic for Sim {
                 for target in entry.previous.clone().into_iter().filter(|_| !held) {
                     world.busy.insert(target.container, now + LINGERS);
                 }
+                let stays = |target: &&crate::model::Target| {
+                    world.replicas > 1 && entry.previous.iter().any(|known| known.container == target.container)
+                };
+                let staying: Vec<ContainerId> =
+                    change.to.iter().filter(stays).map(|target| target.container.clone()).collect();
                 for target in &change.to {
                     world.busy.remove(&target.container);
-                    world.may_serve(&target.container);
+                    // What a person has started again, beside others, was not asked to prove itself.
+                    if !staying.contains(&target.container) {
+                        world.may_serve(&target.container);
+                    }
                 }
             }
             world.table.generation += 1;

@@ -40,6 +40,8 @@ pub(super) enum Nature {
     Deaf,
     /// It would be good, but its job before the deployment fails.
     Unmigrated,
+    /// All is well but for the second of several containers, which ends so long after each start.
+    Partly(i64),
 }
 
 /// Where the process dies.
@@ -76,6 +78,8 @@ pub(super) struct World {
     pub(super) touched: bool,
     /// The app has jobs.
     pub(super) jobs: bool,
+    /// So many containers serve at rest.
+    pub(super) replicas: usize,
     /// Jobs that have ended well, by the digest that they were about.
     pub(super) done: BTreeSet<(JobKind, String)>,
     /// Containers that a person laid hands on.
@@ -127,6 +131,7 @@ impl World {
             dead: false,
             touched: false,
             jobs: false,
+            replicas: 1,
             done: BTreeSet::new(),
             hands: BTreeSet::new(),
             trace: Vec::new(),
@@ -217,7 +222,11 @@ impl World {
         let fails = own == Nature::Unmigrated && job == Some(JobKind::PreDeploy);
         let (nature, own_code) = match job {
             Some(_) => (Nature::Ends(1500), if fails { 3 } else { 0 }),
-            None => (own, 1),
+            None => match own {
+                Nature::Partly(after) if body["Labels"][label::REPLICA] == "2" => (Nature::Ends(after), 1),
+                Nature::Partly(_) => (Nature::Good, 1),
+                own => (own, 1),
+            },
         };
         self.containers.push(Made {
             id: id.clone(),

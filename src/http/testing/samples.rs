@@ -34,6 +34,7 @@ pub(crate) fn app(name: &str) -> App {
         port: Some(8080),
         container: ContainerSpec::default(),
         probe: Probe::Tcp,
+        replicas: 1,
         timing: SwapTiming {
             probe_interval: second,
             probe_timeout: second,
@@ -66,6 +67,7 @@ pub(crate) fn status(name: &str) -> AppStatus {
         container: format!("{name}-6"),
         since: at(-260_000),
         state: "running".into(),
+        replicas: None,
     };
     AppStatus {
         app: name.parse().unwrap(),

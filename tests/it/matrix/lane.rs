@@ -23,6 +23,8 @@ const GAP: Duration = Duration::from_secs(8);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strategy {
     Proxy,
+    /// Three containers of a version at a time.
+    Replicas,
     Hold,
     Overlap,
     Recreate,
@@ -32,6 +34,7 @@ impl Strategy {
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Proxy => "proxy",
+            Self::Replicas => "replicas",
             Self::Hold => "hold",
             Self::Overlap => "overlap",
             Self::Recreate => "recreate",
@@ -40,7 +43,7 @@ impl Strategy {
 
     /// Behind tagboat's proxy, from its file.
     fn is_declared(self) -> bool {
-        matches!(self, Self::Proxy | Self::Hold)
+        matches!(self, Self::Proxy | Self::Replicas | Self::Hold)
     }
 
     /// Further lines of its app. What is held locks a file on a volume that both versions have, and a second one ends.
@@ -51,13 +54,20 @@ impl Strategy {
                  env: {{EXCLUSIVE: /data/lock}}"
             )
             .leak(),
+            Self::Replicas => "keep: 1\n    health: {http: /healthz}\n    replicas: 3",
             _ => "keep: 1\n    health: {http: /healthz}",
         }
+    }
+
+    /// So many containers serve at rest.
+    fn count(self) -> usize {
+        if self == Self::Replicas { 3 } else { 1 }
     }
 
     fn app(self) -> &'static str {
         match self {
             Self::Proxy => "matrix-proxy",
+            Self::Replicas => "matrix-replicas",
             Self::Hold => "matrix-hold",
             Self::Overlap => "matrix-overlap",
             Self::Recreate => "matrix-recreate",
@@ -67,7 +77,7 @@ impl Strategy {
     /// The restart policy of its containers.
     fn policy(self) -> &'static str {
         match self {
-            Self::Proxy | Self::Hold => "unless-stopped",
+            Self::Proxy | Self::Replicas | Self::Hold => "unless-stopped",
             Self::Overlap => "always",
             Self::Recreate => "on-failure",
         }
@@ -104,7 +114,7 @@ impl Lane {
         }
         program.start();
         let port = match strategy {
-            Strategy::Proxy | Strategy::Hold => Some(program.port),
+            Strategy::Proxy | Strategy::Replicas | Strategy::Hold => Some(program.port),
             Strategy::Overlap => None,
             Strategy::Recreate => Some(published),
         };
@@ -205,7 +215,7 @@ impl Lane {
             Err(problem) => verdict.problems.push(format!("{place}: {problem}\n{}", tail(&self.program))),
         }
         verdict.converged = killed.elapsed();
-        verdict.orphans = self.containers().len().saturating_sub(1);
+        verdict.orphans = self.containers().len().saturating_sub(self.strategy.count());
         let (least, most) = watch.finish().await;
         if self.strategy == Strategy::Hold && most > 1 {
             verdict.problems.push(format!("{place}: {most} ran at once"));
@@ -297,11 +307,15 @@ impl Lane {
     /// What is wrong with the containers.
     fn as_wanted(&self) -> Option<String> {
         let containers = self.containers();
-        let [only] = containers.as_slice() else {
+        if containers.len() != self.strategy.count() {
             let names: Vec<String> =
                 containers.iter().map(|c| format!("{} {}", c["Name"], c["State"]["Status"])).collect();
             return Some(format!("there are {names:?}"));
-        };
+        }
+        containers.iter().find_map(|container| self.is_not_as_wanted(container))
+    }
+
+    fn is_not_as_wanted(&self, only: &Value) -> Option<String> {
         let policy = only["HostConfig"]["RestartPolicy"]["Name"].as_str().unwrap_or_default();
         let named = self.strategy.is_declared() || only["Name"] == format!("/{}", self.program.setup.app);
         let fine = only["State"]["Status"] == "running" && policy == self.strategy.policy() && named;

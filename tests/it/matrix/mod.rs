@@ -66,6 +66,25 @@ async fn at_the_worst(strategy: Strategy, app: &'static str, harm: Harm, names: 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn three_replicas_are_swapped_whole_wherever_the_agent_is_killed() {
+    let places = [
+        ("engine.create", 2),
+        ("engine.start", 2),
+        ("engine.set_restart_policy", 2),
+        ("traffic.switch", 1),
+        ("engine.stop", 2),
+        ("engine.remove", 2),
+    ];
+    at_the_worst(Strategy::Replicas, "matrix-replicas", Harm::Intact, &places).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_replicas_are_swapped_whole_though_the_memory_is_gone() {
+    let places = [("engine.create", 3), ("traffic.switch", 1), ("engine.stop", 1)];
+    at_the_worst(Strategy::Replicas, "matrix-replicas-lost", Harm::Deleted, &places).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_is_killed_with_the_agent() {
     let places = [("traffic.switch", 1), ("engine.stop", 1)];
     at_the_worst(Strategy::Proxy, "matrix-both", Harm::Proxy, &places).await;

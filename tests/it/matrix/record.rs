@@ -41,7 +41,7 @@ pub(super) fn table(verdicts: &[Verdict]) -> String {
         let longest = |pick: fn(&Verdict) -> Duration| seconds(of.iter().map(|v| pick(v)).max().unwrap_or_default());
         let failed: u64 = of.iter().map(|v| v.failed).sum();
         let (failed, gap) = match strategy {
-            "proxy" => (failed.to_string(), "none".to_owned()),
+            "proxy" | "replicas" => (failed.to_string(), "none".to_owned()),
             "hold" => (failed.to_string(), longest(|v| v.gap)),
             "overlap" => ("no port".to_owned(), "none".to_owned()),
             _ => ("its own gap".to_owned(), longest(|v| v.gap)),

@@ -157,13 +157,13 @@ impl World {
 
     /// As the executor does it; a bad version fails in its gate, and is put back as the executor does that.
     fn execute(&mut self, plan: &Plan, bad: u8) -> Result<(), Killed> {
-        let mut candidate = plan.candidate.clone();
+        let mut candidate = plan.candidates.first().cloned();
         for step in &plan.steps {
             match step {
                 Step::Create => {
                     self.left = self.left.checked_sub(1).ok_or(Killed)?;
                     let version = (1..9).find(|version| digest(*version) == plan.digest).unwrap();
-                    let serving = plan.serving.as_ref();
+                    let serving = plan.serving.first();
                     let made = self.add(plan.generation.0, version, serving, ContainerState::Created, "no");
                     self.containers.get_mut(&made.0).unwrap().owned.swap = plan.swap.clone();
                     candidate = Some(made);
@@ -215,7 +215,7 @@ impl World {
         self.quarantine.push(quarantine);
         assert_eq!(undo(plan, Stage::Gate), Undo::Return);
         self.stop(candidate)?;
-        if let Some(old) = &plan.serving {
+        if let Some(old) = plan.serving.first() {
             self.restore(old)?;
         }
         let name = format!("shop.failed-{}", plan.generation);
@@ -350,7 +350,7 @@ fn after_the_switch_the_old_one_goes_without_a_bake() {
     world.switch(&new);
     world.wanted.digest = Some(digest(2));
     let Decision::Act(plan) = world.decide() else { panic!() };
-    assert_eq!((plan.reason, plan.fallback.as_ref()), (PlanReason::FinishedSwap, None));
+    assert_eq!((plan.reason, plan.fallback.as_slice()), (PlanReason::FinishedSwap, [].as_slice()));
     assert_eq!(words(&plan, &old), "drain old, stop old, retire old");
 }
 

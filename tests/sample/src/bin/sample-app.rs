@@ -229,6 +229,8 @@ fn page(stream: &mut TcpStream, head: &Head, path: &str, close: bool) -> io::Res
             let text = format!("{{\"version\":\"{}\",\"id\":\"{id}\",\"sum\":\"{sum:016x}\"}}", version());
             answer(stream, 200, "application/json", &text, close)
         }
+        // By which container it was answered.
+        "/host" => answer(stream, 200, "text/plain", &env("HOSTNAME").unwrap_or_default(), close),
         "/headers" => {
             let lines: Vec<String> = head.headers.iter().map(|(n, v)| format!("{n}: {v}\n")).collect();
             answer(stream, 200, "text/plain", &lines.concat(), close)
