@@ -99,7 +99,8 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The container that should serve does not run. Something newer may be the cure; otherwise it is started.
+    /// The container that should serve does not run. Something newer may be the cure; otherwise it is started. One of a
+    /// group is started first: what is newer is to come with the others.
     fn serving_stopped(&self, serving: &Container) -> Decision {
         if let Some(decision) = self.watched(serving) {
             return decision;
@@ -107,6 +108,7 @@ impl<'a> View<'a> {
         if let Some(digest) = self.seen.wanted.digest.as_ref()
             && *digest != serving.owned.digest
             && self.seen.forbids(digest).is_none()
+            && (self.seen.app.group.is_none() || self.seen.backing_off(&serving.owned.digest).is_some())
         {
             return act(self.deploy(digest, PlanReason::TagMoved, Some(serving)));
         }

@@ -39,7 +39,7 @@ impl Swap<'_> {
         }
         let to = self.target(&container).map_err(|why| Halt::Failed(FailureReason::Engine, why))?;
         let timer = Instant::now();
-        self.move_traffic(expect, to).await?;
+        self.switch_traffic(expect, to).await?;
         self.held = None;
         if let Some(parked) = self.parked.take() {
             self.gap = (Utc::now() - parked).to_std().unwrap_or_default();

@@ -72,6 +72,10 @@ impl Swap<'_> {
     fn remember(&self, failure: &Failure, quarantined: bool) {
         let (app, store) = (&self.executor.app.name, &self.executor.ports.store);
         let now = Utc::now();
+        if failure.reason == FailureReason::Group {
+            // It is tried again with the others, and is not to blame for them.
+            return;
+        }
         let written = if quarantined {
             store.put_quarantine(
                 app,
@@ -152,6 +156,9 @@ impl Swap<'_> {
         let (container, _) = self.executor.ports.engine.inspect(fallback).await?;
         let target = self.target(&container).map_err(traffic)?;
         let table = self.executor.ports.traffic.table().await.map_err(|error| traffic(chain(&error)))?;
+        if self.is_brought_back(fallback, &table) {
+            return Ok(());
+        }
         let revision = table.apps.get(&self.executor.app.name).map_or(0, |entry| entry.revision);
         self.move_traffic(revision, target).await?;
         tracing::info!(app = self.executor.app.name.as_str(), "traffic switched back in {}", Self::took(timer));

@@ -56,6 +56,7 @@ pub(crate) fn app(name: &str) -> App {
         hooks: crate::model::Hooks::default(),
         watch: second,
         gates: crate::model::Gates::default(),
+        group: None,
     }
 }
 
@@ -71,6 +72,7 @@ pub(crate) fn status(name: &str) -> AppStatus {
         app: name.parse().unwrap(),
         strategy: "proxy".into(),
         strategy_reason: String::new(),
+        group: None,
         state: AppState::UpToDate,
         image: format!("ghcr.io/acme/{name}:latest"),
         follows: "tag latest".into(),
@@ -130,5 +132,6 @@ pub(crate) fn deployment(id: &str, result: DeploymentResult) -> Deployment {
         finished: Some(at(-693)),
         result,
         steps: vec![step(Stage::Pull, 2100), step(Stage::Create, 80), step(Stage::Gate, 4300)],
+        group: None,
     }
 }
