@@ -1,12 +1,14 @@
 //! Two swaps must not touch the same container: that of one recreates what lives in its namespaces.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
 use crate::decide::derive::{dependents, namespace_joins};
 use crate::model::Plan;
 
-use super::group::Seat;
+use super::group::{Alone, Seat};
 use super::reconciler::Parts;
 
 /// Keeps other swaps away while it is held.
@@ -15,7 +17,7 @@ pub(super) enum Tie {
     Alone(OwnedRwLockWriteGuard<()>),
     Beside(OwnedRwLockReadGuard<()>),
     /// The group has it.
-    Together,
+    Together(Arc<Alone>),
 }
 
 /// Whether a container lives in another's namespaces, or another in its own.
@@ -30,7 +32,7 @@ fn is_tied(id: &str, all: &[&Value]) -> bool {
 pub(super) async fn tie_up(parts: &Parts, plan: &Plan, seat: Option<&Seat>) -> Option<Tie> {
     let (ports, ties) = (&parts.ports, parts.settings.ties.clone());
     if let Some(seat) = seat {
-        return parts.shutdown.run_until_cancelled(seat.tie(&ties)).await.map(|()| Tie::Together);
+        return parts.shutdown.run_until_cancelled(seat.tie(&ties)).await.map(Tie::Together);
     }
     // When it can't be told, it is as well to be alone.
     let documents = ports.engine.adoptable(true).await.unwrap_or_default();

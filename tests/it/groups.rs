@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
 use crate::support::{Image, Load, Program, Setup, client, free_port};
@@ -427,4 +429,89 @@ async fn processes_of_an_app_are_apps_of_its_group_and_move_with_it() {
     assert_eq!(moments.len(), 1, "they were switched in one generation of the table: {moments:?}");
     program.signal(rustix::process::Signal::TERM);
     ["group-proc-jobs", "group-proc-mail"].iter().for_each(|name| program.docker().remove_all(name));
+}
+
+/// Good and bad pairs are pushed and the agent is killed at any moment: nobody ever sees two worlds. `TAGBOAT_SEED` replays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_never_split_whenever_the_agent_is_killed() {
+    let seed = std::env::var("TAGBOAT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    eprintln!("TAGBOAT_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let (app, api) = ("group-chaos", "group-chaos-api");
+    let pair = Pair::serving(app, api, Images::Apart, false).await;
+    let loads = [pair.program.port, pair.port].map(|port| Load::start(port, &["--rps", "50"]));
+    let witness = Witness::start([pair.program.port, pair.port]);
+    let mut version = 1;
+    for _ in 0..4 {
+        version += 1;
+        let sample = Image::sample(&format!("v{version}"));
+        let bad = sample.clone().env("EXIT_AT_START", "3");
+        let (first, second) = match random.random_range(0..3) {
+            0 => (bad, sample),
+            1 => (sample, bad),
+            _ => (sample.clone(), sample),
+        };
+        pair.push(app, first).await;
+        pair.push(api, second).await;
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..9000))).await;
+        pair.program.kill("agent");
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..3000))).await;
+        version += 1;
+        for name in [app, api] {
+            pair.push(name, Image::sample(&format!("v{version}"))).await;
+        }
+        pair.serve(&format!("v{version}")).await;
+        let (mut running, mut since) = (pair.running(), Vec::new());
+        for name in [app, api] {
+            since.push(pair.status(name).await.unwrap()["deployed"]["since"].clone());
+        }
+        running.dedup();
+        assert_eq!((running.len(), &since[0]), (2, &since[1]), "{running:?}");
+    }
+    witness.saw_one_world().await;
+    for load in loads {
+        load.finish().assert_clean(50);
+    }
+}
+
+/// Two of it can't run, so that it goes after the switch: when it fails then, the others go back.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_can_only_be_recreated_goes_last_and_takes_the_others_back_when_it_fails() {
+    let (app, turn) = ("group-turn", "group-turn-port");
+    let more = "health: {http: /healthz}\n    group: group-turn-group";
+    let mut program = Program::prepared(Setup { more, swap: SWAP, ..Setup::new(app) }).await;
+    program.docker().remove_all(turn);
+    Image::sample("v1").push(&program.registry, app, "latest").await;
+    Image::sample("v1").push(&program.registry, turn, "latest").await;
+    let (image, publish) = (format!("{}/{turn}:latest", program.registry.host()), format!("{}:8080", free_port()));
+    let labels = ["tagboat.enable=true", "tagboat.scope=group-turn", "tagboat.group=group-turn-group"];
+    let labels: Vec<&str> = labels.iter().flat_map(|label| ["--label", label]).collect();
+    let run = ["run", "-d", "--name", turn, "--restart", "always", "-p", &publish];
+    program.docker().must(&[run.as_slice(), labels.as_slice(), &[&image]].concat());
+    program.start();
+    let at = |version: &'static str, hold: &'static str| {
+        let program = &program;
+        async move {
+            program
+                .wait(Duration::from_secs(60), &format!("both are at {version}, held: {hold:?}"), || async {
+                    let held = program.status().await?["hold"]["hold"].as_str().unwrap_or_default() == hold;
+                    let web = program.version().await? == version;
+                    (held && web && version_of(program, turn)? == version).then_some(())
+                })
+                .await;
+        }
+    };
+    at("v1", "").await;
+    let load = Load::start(program.port, &["--rps", "50"]);
+    Image::sample("v2").env("EXIT_AT_START", "3").push(&program.registry, turn, "latest").await;
+    Image::sample("v2").push(&program.registry, app, "latest").await;
+    results(&program, "group-turn-group", &["rolled_back"]).await;
+    at("v1", "group").await;
+    Image::sample("v3").push(&program.registry, turn, "latest").await;
+    Image::sample("v3").push(&program.registry, app, "latest").await;
+    at("v3", "").await;
+    results(&program, "group-turn-group", &["succeeded", "rolled_back"]).await;
+    load.finish().assert_clean(50);
+    program.signal(rustix::process::Signal::TERM);
+    program.docker().remove_all(turn);
 }

@@ -11,7 +11,8 @@ use crate::engine::asked::Activation;
 use crate::engine::clock::Utc;
 use crate::model::{App, AppName, Digest, GroupMember, GroupName, SeenSource, Time};
 
-use super::round::{Round, Seat};
+use super::round::Round;
+use super::seat::Seat;
 
 /// Every group.
 #[derive(Default)]
@@ -126,7 +127,7 @@ impl Board {
         for name in &gone {
             state.members.remove(name);
             if let Some(round) = state.round.as_ref().filter(|round| round.is_awaited(name)) {
-                round.fail(name, "is no longer of the group");
+                round.excuse(name, "is no longer of the group");
             }
         }
         for (name, image) in wanted {
@@ -187,7 +188,7 @@ impl Board {
                 return state.seated(app, seat);
             }
             if round.is_awaited(app) {
-                round.fail(app, "has seen another version meanwhile");
+                round.excuse(app, "has seen another version meanwhile");
             }
             let message = "waits for the deployment of its group that is under way".to_owned();
             return Call::Wait(Waiting { on: round.present(app), message, until: None });
@@ -251,7 +252,7 @@ impl Board {
     pub(in crate::engine) fn decline(&self, app: &AppName, why: &str) {
         let round = self.lock().round.clone();
         if let Some(round) = round.filter(|round| round.is_awaited(app)) {
-            round.fail(app, why);
+            round.excuse(app, why);
             self.clear(&round);
         }
     }

@@ -12,10 +12,12 @@
 mod board;
 mod chronicle;
 mod round;
+mod seat;
 
 pub(super) use board::{Bell, Board, Call, Groups, Word, followed};
 pub(super) use chronicle::{history, record};
-pub(super) use round::{Limits, Meeting, Phase, Seat};
+pub(super) use round::{Alone, Limits, Phase};
+pub(super) use seat::{Meeting, Seat};
 
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,16 @@
 //! A deployment of a group under way: who has come how far, and what became of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{OnceCell, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore, watch};
-use tokio::time::Instant;
+use tokio::sync::{Mutex, OnceCell, OwnedRwLockWriteGuard, OwnedSemaphorePermit, watch};
 
 use crate::engine::clock::Utc;
 use crate::model::{AppName, AppSwitch, Digest, GroupDeployment, GroupMember, GroupName, GroupResult, SwapId};
 
 use super::board::Board;
+use super::seat::Seat;
 
 /// What is allowed on top of a member's own deadlines: its own failure is to be told, and not that it did not come.
 const MARGIN: Duration = Duration::from_secs(30);
@@ -44,17 +44,17 @@ pub(in crate::engine) struct Limits {
 }
 
 #[derive(Debug, Clone)]
-struct Place {
-    digest: Digest,
-    phase: Phase,
-    limits: Limits,
-    change: Option<AppSwitch>,
-    deployment: Option<SwapId>,
+pub(super) struct Place {
+    pub(super) digest: Digest,
+    pub(super) phase: Phase,
+    pub(super) limits: Limits,
+    pub(super) change: Option<AppSwitch>,
+    pub(super) deployment: Option<SwapId>,
 }
 
 /// What has become of the switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Traffic {
+pub(super) enum Traffic {
     /// Nobody has moved.
     Old,
     /// Somebody is at it.
@@ -70,36 +70,28 @@ enum Traffic {
 }
 
 #[derive(Debug)]
-struct State {
-    places: BTreeMap<AppName, Place>,
-    traffic: Traffic,
-    table: Option<u64>,
+pub(super) struct State {
+    pub(super) places: BTreeMap<AppName, Place>,
+    pub(super) traffic: Traffic,
+    pub(super) table: Option<u64>,
     /// The first has begun.
-    begun: bool,
+    pub(super) begun: bool,
     /// Who ended it before its time, and why.
-    broken: Option<(AppName, String)>,
+    pub(super) broken: Option<(AppName, String)>,
 }
+
+/// Keeps all other swaps by name away.
+pub(in crate::engine) type Alone = OwnedRwLockWriteGuard<()>;
 
 /// One deployment of a group.
 #[derive(Debug)]
 pub(in crate::engine) struct Round {
-    group: GroupName,
-    id: SwapId,
+    pub(super) group: GroupName,
+    pub(super) id: SwapId,
     started: crate::model::Time,
-    state: watch::Sender<State>,
-    permit: OnceCell<Option<OwnedSemaphorePermit>>,
-    tie: OnceCell<OwnedRwLockWriteGuard<()>>,
-}
-
-/// What a meeting came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::engine) enum Meeting {
-    /// All are there.
-    Met,
-    /// All are there, and this one makes the switch for them.
-    Lead(Vec<AppSwitch>),
-    /// It is over: one of them has failed, or did not come.
-    Broken(String),
+    pub(super) state: watch::Sender<State>,
+    pub(super) permit: OnceCell<Option<OwnedSemaphorePermit>>,
+    pub(super) tie: Mutex<Weak<Alone>>,
 }
 
 impl Round {
@@ -117,7 +109,7 @@ impl Round {
             started: Utc::now(),
             state: watch::Sender::new(state),
             permit: OnceCell::new(),
-            tie: OnceCell::new(),
+            tie: Mutex::default(),
         }
     }
 
@@ -160,6 +152,19 @@ impl Round {
         });
     }
 
+    /// `app` was called and does not come. Before the switch that ends it for the others; where they were switched already,
+    /// they go on without it.
+    pub(super) fn excuse(&self, app: &AppName, why: &str) {
+        let moved = self.state.send_if_modified(|state| {
+            let moved = state.traffic == Traffic::New;
+            let place = state.places.get_mut(app).filter(|place| moved && place.phase == Phase::Called);
+            place.map(|place| place.phase = Phase::Left).is_some()
+        });
+        if !moved {
+            self.fail(app, why);
+        }
+    }
+
     /// As the history has it.
     pub(super) fn record(&self) -> GroupDeployment {
         let state = self.state.borrow();
@@ -192,16 +197,16 @@ impl Round {
 }
 
 impl State {
-    fn why(&self) -> Option<String> {
+    pub(super) fn why(&self) -> Option<String> {
         self.broken.as_ref().map(|(by, why)| format!("held back by its group: {by} {why}"))
     }
 
     /// Those that are still in it and have not come so far.
-    fn missing(&self, phase: Phase) -> Vec<&AppName> {
+    pub(super) fn missing(&self, phase: Phase) -> Vec<&AppName> {
         self.places.iter().filter(|(_, place)| place.phase < phase).map(|(name, _)| name).collect()
     }
 
-    fn limit(&self, phase: Phase) -> Duration {
+    pub(super) fn limit(&self, phase: Phase) -> Duration {
         let longest = |limit: fn(&Limits) -> Duration| self.places.values().map(|place| limit(&place.limits)).max();
         let limit = match phase {
             Phase::Prepared => longest(|limits| limits.prepare),
@@ -209,170 +214,5 @@ impl State {
             _ => longest(|limits| limits.bake),
         };
         limit.unwrap_or_default() + MARGIN
-    }
-}
-
-/// A member's place in a round. Whoever leaves before the switch ends it for the others; after that, they go on.
-pub(in crate::engine) struct Seat {
-    board: Arc<Board>,
-    round: Arc<Round>,
-    app: AppName,
-}
-
-impl Seat {
-    /// The group.
-    pub(in crate::engine) fn group(&self) -> &GroupName {
-        &self.round.group
-    }
-
-    /// The id of the group's deployment.
-    pub(in crate::engine) fn id(&self) -> &SwapId {
-        &self.round.id
-    }
-
-    /// It is about this version.
-    pub(in crate::engine) fn is_for(&self, digest: &Digest) -> bool {
-        self.round.state.borrow().places.get(&self.app).is_some_and(|place| place.digest == *digest)
-    }
-
-    /// Everybody in it.
-    pub(in crate::engine) fn members(&self) -> Vec<AppName> {
-        self.round.state.borrow().places.keys().cloned().collect()
-    }
-
-    /// The group's deployment as its history has it.
-    pub(in crate::engine) fn record(&self) -> GroupDeployment {
-        self.round.record()
-    }
-
-    /// The member begins, as this deployment, and has come so far already. True for the first.
-    pub(in crate::engine) fn begin(&self, deployment: &SwapId, phase: Phase, limits: Limits) -> bool {
-        let mut first = false;
-        self.round.state.send_modify(|state| {
-            first = !std::mem::replace(&mut state.begun, true);
-            if let Some(place) = state.places.get_mut(&self.app) {
-                (place.phase, place.limits) = (place.phase.max(phase), limits);
-                place.deployment = Some(deployment.clone());
-            }
-        });
-        first
-    }
-
-    /// A group counts as one swap: the first of it waits for a turn, for all of them.
-    pub(in crate::engine) async fn turn(&self, slots: &Arc<Semaphore>) {
-        self.round.permit.get_or_init(|| async { slots.clone().acquire_owned().await.ok() }).await;
-    }
-
-    /// Containers that share namespaces must not be swapped beside each other: those of a group keep all others away, once
-    /// for all of them.
-    pub(in crate::engine) async fn tie(&self, ties: &Arc<RwLock<()>>) {
-        self.round.tie.get_or_init(|| ties.clone().write_owned()).await;
-    }
-
-    /// Waits until all have come so far. Of those that meet at the gate, with their changes of the table, the last to
-    /// come is told to make the switch.
-    pub(in crate::engine) async fn meet(&self, phase: Phase, change: Option<AppSwitch>) -> Meeting {
-        let (mut lead, mut watch) = (None, self.round.state.subscribe());
-        self.round.state.send_modify(|state| {
-            if let Some(place) = state.places.get_mut(&self.app) {
-                place.phase = place.phase.max(phase);
-                place.change = change.or_else(|| place.change.take());
-            }
-            if phase == Phase::Gated && state.broken.is_none() && state.missing(phase).is_empty() {
-                state.traffic = Traffic::Moving;
-                lead = Some(state.places.values().filter_map(|place| place.change.clone()).collect());
-            }
-        });
-        if let Some(changes) = lead {
-            return Meeting::Lead(changes);
-        }
-        let deadline = Instant::now() + self.round.state.borrow().limit(phase);
-        let met = |state: &State| {
-            let moved = phase != Phase::Gated || state.traffic == Traffic::New;
-            moved && state.missing(phase).is_empty()
-        };
-        let waited = tokio::time::timeout_at(deadline, watch.wait_for(|state| state.broken.is_some() || met(state)));
-        let late = match waited.await {
-            Ok(Ok(state)) => return state.why().map_or(Meeting::Met, Meeting::Broken),
-            Ok(Err(_)) => "it has been given up".to_owned(),
-            Err(_) => {
-                let state = self.round.state.borrow();
-                let missing: Vec<&str> = state.missing(phase).into_iter().map(AppName::as_str).collect();
-                format!("waited for {} for too long", missing.join(", "))
-            }
-        };
-        self.fail(&late);
-        Meeting::Broken(self.broken_by().unwrap_or(late))
-    }
-
-    /// The switch was made for all.
-    pub(in crate::engine) fn switched(&self, table: Option<u64>) {
-        self.round.state.send_modify(|state| (state.traffic, state.table) = (Traffic::New, table));
-    }
-
-    /// The member has failed: none of them moves, or all of them go back.
-    pub(in crate::engine) fn fail(&self, why: &str) {
-        self.round.fail(&self.app, why);
-    }
-
-    /// Who has failed, if anybody has.
-    pub(in crate::engine) fn broken_by(&self) -> Option<String> {
-        self.round.state.borrow().why()
-    }
-
-    /// Waits until somebody fails, as long as that concerns this one.
-    pub(in crate::engine) async fn broken(&self) -> String {
-        let mut watch = self.round.state.subscribe();
-        // The round lives as long as this seat, so that it can't be gone.
-        watch.wait_for(|state| state.broken.is_some()).await.ok().and_then(|state| state.why()).unwrap_or_default()
-    }
-
-    /// True when all have moved and are to go back, and this one is the first to see to it.
-    pub(in crate::engine) fn takes_back(&self) -> bool {
-        self.round.state.send_if_modified(|state| {
-            let first = state.broken.is_some() && state.traffic == Traffic::New;
-            if first {
-                state.traffic = Traffic::Returning;
-            }
-            first
-        })
-    }
-
-    /// The others are told whether all are back.
-    pub(in crate::engine) fn taken_back(&self, all: bool) {
-        self.round.state.send_modify(|state| state.traffic = if all { Traffic::Back } else { Traffic::Apart });
-    }
-
-    /// Waits until whoever takes all of them back has done so. Returns whether they are back.
-    pub(in crate::engine) async fn is_back(&self, limit: Duration) -> bool {
-        let mut watch = self.round.state.subscribe();
-        let settled = watch.wait_for(|state| matches!(state.traffic, Traffic::Back | Traffic::Apart));
-        match tokio::time::timeout(limit, settled).await {
-            Ok(Ok(state)) => state.traffic == Traffic::Back,
-            _ => false,
-        }
-    }
-
-    /// The member is done, or has given up. Whoever is the last to leave gets the whole story.
-    pub(in crate::engine) fn leave(&self) -> Option<GroupDeployment> {
-        if self.round.state.borrow().traffic != Traffic::New {
-            self.fail("has left its deployment");
-        }
-        let mut last = false;
-        self.round.state.send_modify(|state| {
-            let before = state.places.values().all(|place| place.phase == Phase::Left);
-            if let Some(place) = state.places.get_mut(&self.app) {
-                place.phase = Phase::Left;
-            }
-            last = !before && state.places.values().all(|place| place.phase == Phase::Left);
-        });
-        self.board.clear(&self.round);
-        last.then(|| self.round.record())
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.leave();
     }
 }

@@ -214,3 +214,23 @@ async fn one_that_was_called_and_has_something_else_to_do_says_so() {
     assert!(matches!(stage.board.call(&name("api"), &Digest::of(b"newer"), false), Call::Wait(_)));
     assert!(seat.broken_by().is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_that_an_earlier_run_has_switched_go_on_without_one_that_does_not_come() {
+    let switched = Some(chrono::Utc::now());
+    for comes in [true, false] {
+        let stage = Stage::of(&["api", "web"]);
+        for app in ["api", "web"] {
+            stage.board.tell(
+                &name(app),
+                Word { pinned: false, serving: Some(new()), switched, looked: None, stance: Stance::Baking },
+            );
+        }
+        let Call::Go(seat) = stage.board.resume(&name("web"), &new()) else { panic!("it goes on") };
+        seat.begin(&SwapId("web-1".into()), Phase::Gated, Limits::default());
+        if comes {
+            stage.board.decline(&name("api"), "its container has ended");
+        }
+        assert_eq!(seat.meet(Phase::Baked, None).await, Meeting::Met, "{comes}");
+    }
+}

@@ -86,12 +86,15 @@ struct Stand {
     strategy: Strategy,
     policy: &'static str,
     jobs: bool,
+    /// It is of a group, the only one of it.
+    grouped: bool,
 }
 
 /// One swap to an image of this nature that is killed there.
 fn crashed(stand: Stand, nature: Nature, crash: Option<Crash>, harm: Harm) -> Sim {
-    let Stand { strategy, policy, jobs } = stand;
-    let (sim, app) = stage(strategy, policy, jobs, 1);
+    let Stand { strategy, policy, jobs, grouped } = stand;
+    let (sim, mut app) = stage(strategy, policy, jobs, 1);
+    app.group = grouped.then(|| "group".parse().expect("a name"));
     let first = sim.world().tag.clone();
     let before = sim.world().memory.clone();
     sim.world().push(nature);
@@ -136,7 +139,7 @@ fn crashed(stand: Stand, nature: Nature, crash: Option<Crash>, harm: Harm) -> Si
 
 /// Every crash point of a strategy and an image; returns how many there were.
 fn everywhere(strategy: Strategy, policy: &'static str, natures: &[Nature], harms: &[Harm]) -> usize {
-    all_over(Stand { strategy, policy, jobs: false }, natures, harms)
+    all_over(Stand { strategy, policy, jobs: false, grouped: false }, natures, harms)
 }
 
 fn all_over(stand: Stand, natures: &[Nature], harms: &[Harm]) -> usize {
@@ -170,6 +173,17 @@ fn behind_the_proxy_no_crash_loses_the_service() {
     let natures = [NATURES.as_slice(), &LATE].concat();
     let tried = everywhere(Strategy::Proxy, "unless-stopped", &natures, &HARMS);
     assert!(tried > 500, "{tried}");
+}
+
+#[test]
+fn of_a_group_no_crash_loses_the_service() {
+    let natures = [Nature::Good, Nature::CannotStart, Nature::Deaf, LATE[0]];
+    for (strategy, policy) in [(Strategy::Proxy, "unless-stopped"), (Strategy::Overlap, "always")] {
+        let natures = if strategy == Strategy::Proxy { natures.as_slice() } else { &natures[..3] };
+        let stand = Stand { strategy, policy, jobs: false, grouped: true };
+        let tried = all_over(stand, natures, &[Harm::None, Harm::Gone]);
+        assert!(tried > 200, "{tried}");
+    }
 }
 
 #[test]
@@ -214,7 +228,7 @@ fn jobs_are_run_at_least_once_and_never_twice_at_the_same_time() {
     ] {
         // Both kinds of memory are had once; each costs seconds.
         let harms = if strategy == Strategy::Overlap { [Harm::Gone].as_slice() } else { &[Harm::None] };
-        let tried = all_over(Stand { strategy, policy, jobs: true }, &natures, harms);
+        let tried = all_over(Stand { strategy, policy, jobs: true, grouped: false }, &natures, harms);
         assert!(tried > 100, "{strategy:?}: {tried}");
     }
 }
@@ -228,7 +242,7 @@ fn a_version_that_fails_while_it_is_watched_gives_way_to_the_one_before_it_whene
         (Strategy::Overlap, "always"),
         (Strategy::Recreate, "on-failure"),
     ] {
-        let stand = Stand { strategy, policy, jobs: policy == "always" };
+        let stand = Stand { strategy, policy, jobs: policy == "always", grouped: false };
         let harms = if policy == "no" { [Harm::None].as_slice() } else { &[Harm::Gone] };
         let tried = all_over(stand, &[LATER], harms);
         assert!(tried > 60, "{strategy:?}: {tried}");

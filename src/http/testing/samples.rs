@@ -56,7 +56,7 @@ pub(crate) fn app(name: &str) -> App {
         hooks: crate::model::Hooks::default(),
         watch: second,
         gates: crate::model::Gates::default(),
-        group: None,
+        group: (name == "blog").then(|| "front".parse().unwrap()),
     }
 }
 
