@@ -13,18 +13,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
 use crate::docker::Docker;
-use crate::engine::{Adoption, Fleet, Found, Handle, Ports, Settings};
+use crate::engine::{Adoption, Fleet, Found, Handle, Own, Ports, Settings, did_not_take_over};
 use crate::http::webhooks::{self, HookWorker, HooksState, HttpsFetch};
 use crate::http::{self, Access, ApiState, MetricsState};
 use crate::listeners;
 use crate::metrics::Metrics;
-use crate::model::ListenAddr;
+use crate::model::{ContainerId, ListenAddr};
 use crate::ports::Store;
 use crate::store::SledStore;
+use crate::supervisor::NotTaken;
 use crate::verify::Verifier;
 use crate::{docker, proxy, registry};
 
-use super::{Error, logging, orphaned, run_dir, system};
+use super::{Error, logging, orphaned, own_container, run_dir, system};
 
 /// How the agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum Ended {
     Stopped,
     /// It wants to be started anew, for a configuration that it can't take over while it runs.
     Restart,
+    /// The container that it runs in is not to take the place of the one before it.
+    GaveUp,
 }
 
 /// Runs the agent until it is told to end.
@@ -74,11 +77,19 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
         parallel_swaps: config.parallel_swaps,
         ties: Arc::default(),
         pulls: Arc::default(),
+        own: ourselves(&config),
     };
+    if let Some(NotTaken { container, why }) = NotTaken::take(&config.state_dir) {
+        did_not_take_over(&ports, &ContainerId(container), &why).await;
+    }
+    let give_up = settings.own.as_ref().map(|own| own.give_up.clone()).unwrap_or_default();
     let mut fleet = Fleet::start(ports, settings, config.apps.clone(), shutdown.clone());
     let doors = doors(&config, &fleet.handle(), &store, &metrics, &mut passed, &shutdown)?;
     let found = config.adopt.enabled.then(|| fleet.seek(adoption(&config)));
-    let ended = attend(path, &config, &mut fleet, found).await?;
+    let ended = tokio::select! {
+        ended = attend(path, &config, &mut fleet, found) => ended?,
+        () = give_up.cancelled() => Ended::GaveUp,
+    };
     tracing::info!("agent ends at the next safe point");
     shutdown.cancel();
     fleet.join().await;
@@ -91,21 +102,22 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
 }
 
 fn adoption(config: &Config) -> Adoption {
-    let mut adopt = config.adopt.clone();
-    adopt.own = own_container();
+    let adopt = config.adopt.clone();
     Adoption {
         every: adopt.every,
         scope: adopt.scope.clone(),
         owner: config.state_dir.display().to_string(),
-        read: Arc::new(move |inspected, name| adopt.read(inspected, name)),
+        own: own_container().map(ContainerId),
+        read: Arc::new(move |inspected, name, own| adopt.read(inspected, name, own)),
     }
 }
 
-/// The id of the container that we run in, if we do: the engine mounts files from its directory.
-fn own_container() -> Option<String> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let (_, rest) = mounts.split_once("/containers/")?;
-    rest.get(..64).filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit())).map(str::to_owned)
+/// What the engine has to know to swap the container that we run in.
+fn ourselves(config: &Config) -> Option<Own> {
+    let id = ContainerId(own_container()?);
+    let file = crate::supervisor::successor_file(&config.state_dir);
+    let announce = move |next: &ContainerId| std::fs::write(&file, &next.0);
+    Some(Own { id, announce: Arc::new(announce), give_up: CancellationToken::new() })
 }
 
 /// One agent a state directory: two would undo each other's work.

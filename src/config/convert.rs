@@ -57,7 +57,6 @@ fn adopt(file: AdoptFile, defaults: DefaultsFile) -> Adopt {
         enabled: file.enabled.unwrap_or_default(),
         every: file.watch_all.unwrap_or_default(),
         scope: file.scope.unwrap_or_default(),
-        own: None,
         defaults,
     }
 }

@@ -89,8 +89,6 @@ pub struct Adopt {
     pub every: bool,
     /// Only those with this scope; empty: only those without one.
     pub scope: String,
-    /// The id of the container that tagboat itself runs in.
-    pub own: Option<String>,
     defaults: file::DefaultsFile,
 }
 

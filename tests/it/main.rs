@@ -19,6 +19,7 @@ mod layers;
 mod login;
 mod matrix;
 mod moving;
+mod ourselves;
 mod policy;
 mod proxy;
 mod prune;
