@@ -20,6 +20,7 @@ use crate::listeners;
 use crate::metrics::Metrics;
 use crate::model::{ContainerId, ListenAddr};
 use crate::ports::Store;
+use crate::registry::RegistryConfig;
 use crate::store::SledStore;
 use crate::supervisor::NotTaken;
 use crate::verify::Verifier;
@@ -136,7 +137,7 @@ fn ports(config: &Config, metrics: &Metrics) -> Result<Ports, Error> {
     let store = SledStore::open(&config.state_dir)
         .map_err(|error| Error::System { operation: "open the memory".to_owned(), source: Box::new(error) })?;
     let store: Arc<SledStore> = Arc::new(store);
-    let registries = config.registries.iter().map(|(name, r)| (name.clone(), registry_config(r))).collect();
+    let registries = config.registries.clone();
     let registry = Arc::new(registry::Client::new(
         registry::Config { registries, ..registry::Config::default() },
         metrics.clone(),
@@ -155,23 +156,6 @@ fn ports(config: &Config, metrics: &Metrics) -> Result<Ports, Error> {
         store,
         metrics: metrics.clone(),
     })
-}
-
-pub(super) fn registry_config(registry: &config::Registry) -> registry::RegistryConfig {
-    registry::RegistryConfig {
-        username: registry.username.clone(),
-        password: registry.password.clone(),
-        password_file: registry.password_file.clone(),
-        provider: registry.provider.clone(),
-        ca_file: registry.ca_file.clone(),
-        client_cert_file: registry.client_cert_file.clone(),
-        client_key_file: registry.client_key_file.clone(),
-        insecure: registry.insecure,
-        http: registry.http,
-        mirrors: registry.mirrors.clone(),
-        aliases: registry.aliases.clone(),
-        max_concurrent: registry.max_concurrent,
-    }
 }
 
 /// Opens the API (TCP and Unix), the metrics and, if there are receivers, the webhooks.
@@ -208,14 +192,14 @@ fn doors(
 }
 
 /// What registries are called by besides their own names.
-fn other_names(registries: &BTreeMap<String, config::Registry>) -> impl Iterator<Item = (String, String)> {
+fn other_names(registries: &BTreeMap<String, RegistryConfig>) -> impl Iterator<Item = (String, String)> {
     registries.iter().flat_map(|(name, one)| one.aliases.iter().map(move |alias| (alias.clone(), name.clone())))
 }
 
 /// The receivers' state and their worker.
 fn webhooks<'a>(
     hooks: &'a config::Hooks,
-    registries: &BTreeMap<String, config::Registry>,
+    registries: &BTreeMap<String, RegistryConfig>,
     handle: &Handle,
     store: &Arc<dyn Store>,
     metrics: &Metrics,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use crate::model::{App, ListenAddr, Route};
+use crate::registry::RegistryConfig;
 
 use super::app::app;
 use super::errors::Report;
@@ -13,7 +14,7 @@ use super::file::{AdoptFile, DefaultsFile, File};
 use super::hooks::hooks;
 use super::processes::expanded;
 use super::registry::registry;
-use super::{Adopt, Api, Config, Docker, Log, Registry};
+use super::{Adopt, Api, Config, Docker, Log};
 
 /// Takes a file that fits the schema.
 pub(super) fn convert(file: File, fingerprint: String, report: &mut Report) -> Option<Config> {
@@ -116,4 +117,4 @@ fn one_of<'a>(path: &str, text: Option<&str>, allowed: &[&'a str], report: &mut 
 }
 
 /// The registries' settings by name.
-pub(super) type Registries = BTreeMap<String, Registry>;
+pub(super) type Registries = BTreeMap<String, RegistryConfig>;
