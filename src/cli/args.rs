@@ -227,6 +227,9 @@ pub(super) struct DeployFlags {
     /// Even if nothing has changed
     #[arg(long)]
     pub(super) force: bool,
+    /// This app and no other of its group
+    #[arg(long)]
+    pub(super) only: bool,
     /// Why, for the history
     #[arg(long)]
     pub(super) reason: Option<String>,
@@ -241,6 +244,9 @@ pub(super) struct RollbackFlags {
     /// "previous", a generation's number, or a digest or its beginning
     #[arg(long, default_value = "previous")]
     pub(super) to: String,
+    /// This app and no other of its group
+    #[arg(long)]
+    pub(super) only: bool,
     #[command(flatten)]
     pub(super) waiting: Waiting,
 }

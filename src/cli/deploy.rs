@@ -20,7 +20,7 @@ pub(super) async fn deploy(client: &Client, out: &mut Out, flags: DeployFlags, j
         (None, None) => None,
     };
     let author = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).ok();
-    let body = DeployBody { version, force: flags.force, title: None, reason: flags.reason, author };
+    let body = DeployBody { version, force: flags.force, only: flags.only, title: None, reason: flags.reason, author };
     let events = ear(client, app, &flags.waiting).await?;
     let answer = client.deploy(app, &body).await?;
     Outcome { client, out, app, json, waiting: &flags.waiting }.report(answer, events).await
@@ -39,7 +39,7 @@ pub(super) async fn rollback(
         digest => Some(known_digest(client, app, digest).await?.to_string().into()),
     };
     let events = ear(client, app, &flags.waiting).await?;
-    let answer = client.rollback(app, &RollbackRequest { to }).await?;
+    let answer = client.rollback(app, &RollbackRequest { to, only: flags.only }).await?;
     Outcome { client, out, app, json, waiting: &flags.waiting }.report(answer, events).await
 }
 

@@ -11,7 +11,7 @@ use super::exit::Failure;
 use super::out::{Out, Tone, safe};
 use super::words::took;
 use crate::http::{AppView, ProblemKind};
-use crate::model::{AppState, Deployment, DeploymentResult, EventKind, Stage, SwapId};
+use crate::model::{AppState, Deployment, DeploymentResult, EventKind, Hold, Stage, SwapId};
 
 /// Without events, the record is looked at so often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -140,6 +140,9 @@ impl<'a> Follower<'a> {
         };
         let busy =
             view.status.deploying.is_some() || matches!(view.status.state, AppState::Deploying | AppState::Starting);
+        // It waits for its group, and not for long.
+        let gathers = matches!(view.status.hold, Some(Hold::Group { until: Some(_), .. }));
+        let busy = busy || gathers;
         self.rests = if busy { 0 } else { self.rests + 1 };
         Ok(if self.rests >= RESTS { Some(Ending::Nothing(Box::new(view))) } else { None })
     }

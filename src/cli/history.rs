@@ -55,6 +55,10 @@ fn row(deployment: &Deployment, now: Time) -> Row {
     }
     let jobs = deployment.steps.iter().filter(|step| !step.output.is_empty());
     below.extend(jobs.map(|step| (Tone::Quiet, safe(&format!("{}: {}", step.stage.label(), step.note)))));
+    if let Some(part) = &deployment.group {
+        let members = part.members.iter().map(|app| app.as_str()).collect::<Vec<_>>().join(", ");
+        below.push((Tone::Quiet, safe(&format!("with group {} ({}): {members}", part.name, part.id))));
+    }
     if let Some(failure) = deployment.result.failure() {
         below.push((Tone::Bad, safe(&format!("failed at {}: {}", failure.stage.label(), failure.message))));
         below.extend(failure.log_tail.iter().map(|line| (Tone::Quiet, format!("| {}", safe(line)))));

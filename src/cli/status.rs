@@ -34,7 +34,11 @@ pub(super) fn strategy(out: &mut Out, app: &AppStatus) -> std::io::Result<()> {
     }
     let why = Some(app.strategy_reason.as_str()).filter(|why| !why.is_empty());
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-    out.line(Tone::Plain, &safe(&format!("strategy {}{why}", app.strategy)))
+    out.line(Tone::Plain, &safe(&format!("strategy {}{why}", app.strategy)))?;
+    match &app.group {
+        Some(group) => out.line(Tone::Plain, &format!("moves with group {group}")),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn print(out: &mut Out, apps: &[AppView], now: Time) -> std::io::Result<()> {

@@ -37,7 +37,8 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         advise(follow, production, &path, report);
     }
     let schedule = schedule(&file, defaults, &path, report);
-    let routes = routes(&file, defaults, &path, report);
+    let worker = file.listen.as_deref() == Some(NOBODY);
+    let routes = if worker { nobody(&file, &path, report) } else { routes(&file, defaults, &path, report) };
     let timing = timing(file.swap.as_ref(), defaults.swap.as_ref(), &at("swap"), report);
     let port = file.port.or(defaults.port).unwrap_or(8080);
     let keep = file.keep.or(defaults.keep).unwrap_or_default();
@@ -64,8 +65,14 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
     let jobs = jobs(&file, defaults, &at("jobs"), report);
     let hooks = hooks(&file, defaults, &at("hooks"), report);
     let watch = watch(&file, defaults, &path, report);
+    let group = file.group.as_deref().and_then(|group| report.take(&at("group"), group.parse()));
     let container = container(file, defaults, &path, report);
     let (strategy, strategy_reason) = strategy?;
+    if group.is_some() && strategy == Strategy::Hold {
+        let message = "an app that must never run twice can't be of a group: nothing of it can be tried beside the old \
+                       version before the others move; leave `group` or `overlap: never` out";
+        report.add(&at("group"), message);
+    }
     Some(App {
         name: app_name?,
         image: image?.repository,
@@ -75,7 +82,7 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         strategy_reason,
         schedule: schedule?,
         routes,
-        port: Some(port),
+        port: (!worker).then_some(port),
         container,
         probe,
         replicas,
@@ -87,6 +94,7 @@ pub(super) fn app(name: &str, file: AppFile, defaults: &DefaultsFile, report: &m
         hooks: hooks?,
         watch: watch?,
         gates: gates?,
+        group,
     })
 }
 
@@ -96,7 +104,12 @@ fn strategy(file: &AppFile, path: &str, report: &mut Report) -> Option<(Strategy
         Some(StrategyFile::Proxy) => Said::Proxy,
         Some(StrategyFile::Hold) => Said::Hold,
     };
-    report.take(path, behind_proxy(said, file.overlap == Some(OverlapFile::Never)))
+    let found = report.take(path, behind_proxy(said, file.overlap == Some(OverlapFile::Never)))?;
+    if file.listen.as_deref() == Some(NOBODY) && found.0 == Strategy::Proxy {
+        let why = "nothing reaches it; the proxy's table says which container of it is in service";
+        return Some((Strategy::Proxy, why.to_owned()));
+    }
+    Some(found)
 }
 
 /// What must never run twice has one container, whatever the defaults say.
@@ -132,13 +145,43 @@ fn schedule(file: &AppFile, defaults: &DefaultsFile, path: &str, report: &mut Re
     report.take(&format!("{path}.every"), period(every)).map(Schedule::Every)
 }
 
+/// The `listen` of an app that nothing reaches.
+const NOBODY: &str = "none";
+
+/// What only an app can say that is reached is not for a worker.
+fn nobody(file: &AppFile, path: &str, report: &mut Report) -> Vec<Route> {
+    let hooks = file.hooks.iter().flat_map(|hooks| [&hooks.post_start, &hooks.pre_stop]).flatten();
+    let hooks = hooks.into_iter().any(|hook| hook.http.is_some());
+    let overlap = file.overlap == Some(OverlapFile::Never) || file.strategy == Some(StrategyFile::Hold);
+    for (key, given) in [
+        ("route", file.route.is_some()),
+        ("routes", !file.routes.is_empty()),
+        ("port", file.port.is_some()),
+        ("health", file.health.is_some()),
+        ("hooks", hooks),
+    ] {
+        if given {
+            report
+                .add(&format!("{path}.{key}"), "nothing reaches an app with `listen: none`; leave one of the two out");
+        }
+    }
+    if overlap {
+        let message = "a worker that must never run twice can't be declared: run it yourself, with the labels \
+                       `tagboat.enable=true` and `tagboat.overlap=never`";
+        report.add(&format!("{path}.overlap"), message);
+    }
+    Vec::new()
+}
+
 fn routes(file: &AppFile, defaults: &DefaultsFile, path: &str, report: &mut Report) -> Vec<Route> {
     let mut given: Vec<(String, RouteFile)> =
         file.routes.iter().enumerate().map(|(i, route)| (format!("{path}.routes[{i}]"), route.clone())).collect();
     given.extend(file.route.clone().map(|route| (format!("{path}.route"), route)));
     if given.is_empty() {
         if file.listen.is_none() {
-            report.add(path, "the app is reached by nothing: give it `listen: \":80\"`, or a `route`");
+            let message = "the app is reached by nothing: give it `listen: \":80\"` or a `route`, or say so of a worker with \
+                           `listen: none`";
+            report.add(path, message);
             return Vec::new();
         }
         given.push((format!("{path}.listen"), RouteFile::default()));

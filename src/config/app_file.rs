@@ -8,10 +8,11 @@ use serde::Deserialize;
 use super::follow::FollowFile;
 use super::jobs::{AppHooksFile, JobsFile};
 use super::policy::PolicyFile;
+use super::processes::ProcessFile;
 use super::words::{Scalar, Words};
 
 /// One app.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct AppFile {
     /// `repository`, `repository:tag` (default `latest`), or `repository@sha256:…`, which never moves. With `follow`, the
@@ -30,7 +31,7 @@ pub(super) struct AppFile {
     pub(super) cron: Option<String>,
     /// The time zone of `cron`.
     pub(super) timezone: Option<String>,
-    /// Where the proxy takes this app's requests: `:80`, `127.0.0.1:8080`.
+    /// Where the proxy takes this app's requests: `:80`, `127.0.0.1:8080`; `none`: it is a worker, and nothing reaches it.
     pub(super) listen: Option<String>,
     /// Which of a listener's requests are this app's.
     pub(super) route: Option<RouteFile>,
@@ -107,6 +108,10 @@ pub(super) struct AppFile {
     pub(super) hooks: Option<AppHooksFile>,
     /// A version that fails so soon after it went into service is replaced by the one before it; `0s`: never.
     pub(super) watch: Option<String>,
+    /// The apps of a group are switched together, all or none.
+    pub(super) group: Option<String>,
+    /// Further processes of the image, by name: each is an app `NAME-PROCESS` that nothing reaches, in a group with this one.
+    pub(super) processes: BTreeMap<String, ProcessFile>,
     /// What must be true of a version before it is deployed; what is not said here is as in the defaults.
     pub(super) policy: Option<PolicyFile>,
 }
@@ -141,7 +146,7 @@ pub(super) struct RouteFile {
 }
 
 /// Memory and CPUs.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ResourcesFile {
     /// `512MB`
@@ -151,7 +156,7 @@ pub(super) struct ResourcesFile {
 }
 
 /// A health check.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct HealthcheckFile {
     /// A text is run by a shell, a list as it is.
@@ -170,7 +175,7 @@ pub(super) struct HealthcheckFile {
 }
 
 /// Where a container's output goes.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ContainerLogFile {
     /// `json-file`, `local`, `journald`, …
@@ -180,7 +185,7 @@ pub(super) struct ContainerLogFile {
 }
 
 /// How the proxy probes a container.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct HealthFile {
     /// A path that must answer 2xx or 3xx; without one, a TCP connection must be accepted.

@@ -12,6 +12,7 @@ use super::app::app;
 use super::errors::Report;
 use super::file::{AdoptFile, DefaultsFile, File};
 use super::hooks::hooks;
+use super::processes::expanded;
 use super::registry::registry;
 use super::{Adopt, Api, Config, Docker, Log};
 
@@ -21,7 +22,8 @@ pub(super) fn convert(file: File, fingerprint: String, report: &mut Report) -> O
     let listen = |path: &str, text: Option<String>, report: &mut Report| -> Option<ListenAddr> {
         report.take(path, text.unwrap_or_default().parse())
     };
-    let apps: Vec<App> = file.apps.into_iter().filter_map(|(name, one)| app(&name, one, &defaults, report)).collect();
+    let apps = expanded(file.apps, report);
+    let apps: Vec<App> = apps.into_iter().filter_map(|(name, one)| app(&name, one, &defaults, report)).collect();
     distinct_routes(&apps, report);
     let api = file.api.unwrap_or_default();
     let token = secret("api", "token", api.token, api.token_file, report);

@@ -10,7 +10,7 @@ use super::errors::Report;
 use super::words::Scalar;
 
 /// Which of a repository's tags an app follows: one of `tag`, `semver`, `calver`, `numeric` and `pattern`.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct FollowFile {
     /// This tag, whatever it points to.

@@ -23,7 +23,7 @@ const FILE_ONLY: [&str; 2] = ["image", "listen"];
 const OTHERS: [&str; 5] = ["enable", "scope", "strategy", "overlap", "keep_config"];
 
 /// Keys of the file that may be given by label.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "every",
     "cron",
     "timezone",
@@ -38,6 +38,7 @@ const KEYS: [&str; 14] = [
     "jobs",
     "hooks",
     "watch",
+    "group",
 ];
 
 impl Adopt {

@@ -14,6 +14,7 @@ mod hooks;
 mod jobs;
 mod labels;
 mod policy;
+mod processes;
 mod registry;
 #[cfg(test)]
 mod tests;

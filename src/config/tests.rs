@@ -213,6 +213,70 @@ apps:
 }
 
 #[test]
+fn apps_of_a_group_name_it_and_none_that_must_never_run_twice_is_of_one() {
+    let app = |more: &str| format!("apps: {{shop: {{image: acme/shop, listen: ':80', {more}}}}}");
+    let group = parse(&app("group: front")).unwrap().apps[0].group.clone();
+    assert_eq!(group.map(|group| group.to_string()).as_deref(), Some("front"));
+    assert_eq!(parse(&app("every: 1m")).unwrap().apps[0].group, None);
+    for (more, wanted) in [
+        ("group: Front", "apps.shop.group: group name \"Front\" may hold only lower-case"),
+        ("group: front, overlap: never", "apps.shop.group: an app that must never run twice"),
+        ("group: [a, b]", "apps.shop.group: must be text"),
+    ] {
+        let told = errors(&app(more));
+        assert!(told.contains(wanted), "{more}: {told}");
+    }
+}
+
+#[test]
+fn a_worker_is_reached_by_nothing_and_says_so() {
+    let app = |more: &str| format!("apps: {{jobs: {{image: acme/shop, listen: none, {more}}}}}");
+    let config = parse(&app("command: work")).unwrap();
+    let jobs = &config.apps[0];
+    assert!(jobs.is_worker() && jobs.routes.is_empty() && jobs.port.is_none());
+    assert!(jobs.strategy_reason.contains("nothing reaches it"), "{}", jobs.strategy_reason);
+    assert!(config.proxy_listeners().is_empty());
+    for (more, wanted) in [
+        ("port: 80", "apps.jobs.port: nothing reaches an app with `listen: none`"),
+        ("route: {host: a.b}", "apps.jobs.route: nothing reaches"),
+        ("health: {http: /up}", "apps.jobs.health: nothing reaches"),
+        ("hooks: {pre_stop: {http: POST /x}}", "apps.jobs.hooks: nothing reaches"),
+        ("overlap: never", "apps.jobs.overlap: a worker that must never run twice can't be declared"),
+    ] {
+        let told = errors(&app(more));
+        assert!(told.contains(wanted), "{more}: {told}");
+    }
+    assert!(errors("apps: {jobs: {image: acme/shop}}").contains("`listen: none`"));
+}
+
+#[test]
+fn processes_are_apps_of_their_own_in_a_group_with_theirs() {
+    let app = |more: &str| {
+        format!(
+            "apps: {{shop: {{image: acme/shop, listen: ':80', env: {{A: 1, B: 1}}, jobs: {{pre_deploy: migrate}}, \
+             volumes: ['data:/data'], processes: {{worker: {{command: bin/jobs, env: {{B: 2}}}}}}, {more}}}}}"
+        )
+    };
+    let config = parse(&app("health: {http: /up}")).unwrap();
+    let [shop, worker] = config.apps.as_slice() else { panic!("{:#?}", config.apps) };
+    assert_eq!((shop.name.as_str(), worker.name.as_str()), ("shop", "shop-worker"));
+    assert_eq!(shop.group.as_ref().map(|group| group.as_str()), Some("shop"));
+    assert_eq!((&worker.group, &worker.image, &worker.follow), (&shop.group, &shop.image, &shop.follow));
+    assert!(worker.is_worker() && !shop.is_worker());
+    assert!(worker.jobs.pre_deploy.is_none() && shop.jobs.pre_deploy.is_some(), "jobs are run once");
+    assert_eq!(worker.container.command.as_deref(), Some(["bin/jobs".to_owned()].as_slice()));
+    assert_eq!(worker.container.volumes, shop.container.volumes);
+    let env = |app: &crate::model::App| app.container.env.0.values().cloned().collect::<Vec<_>>().join(" ");
+    assert_eq!((env(shop), env(worker)), ("1 1".to_owned(), "1 2".to_owned()));
+    let grouped = parse(&app("group: front")).unwrap();
+    assert!(grouped.apps.iter().all(|app| app.group.as_ref().is_some_and(|group| group.as_str() == "front")));
+    let same = "apps: {a: {image: a, listen: ':80', processes: {b: {command: x}}}, a-b: {image: b, listen: ':81'}}";
+    assert!(errors(same).contains("another app or process is called a-b already"), "{}", errors(same));
+    let empty = "apps: {a: {image: a, listen: ':80', processes: {b: {}}}}";
+    assert!(errors(empty).contains("apps.a.processes.b: it would do what the app does"), "{}", errors(empty));
+}
+
+#[test]
 fn what_must_never_run_twice_is_held_and_says_why() {
     let app = |more: &str| format!("apps: {{shop: {{image: acme/shop, listen: ':80', {more}}}}}");
     for (more, wanted, why) in [
@@ -335,7 +399,7 @@ fn the_defaults_and_the_example_are_valid_and_the_defaults_name_every_setting() 
     parse(DEFAULT).unwrap();
     let example = include_str!("../../config/example.yaml");
     let config = parse(example).unwrap();
-    assert_eq!(config.apps.len(), 7);
+    assert_eq!(config.apps.len(), 13);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert_eq!(config.hooks.unwrap().receivers.len(), 4);
 }

@@ -44,6 +44,7 @@ pub fn app(name: &str) -> App {
         hooks: Hooks::default(),
         watch: Duration::from_secs(600),
         gates: Gates::default(),
+        group: None,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod derive;
 #[cfg(test)]
 pub mod fixtures;
 pub mod gate;
+pub mod group;
 pub mod jobs;
 mod observation;
 pub mod platform;

@@ -114,7 +114,8 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Nothing of what should serve runs. Something newer may be the cure; otherwise it is started.
+    /// Nothing of what should serve runs. Something newer may be the cure; otherwise it is started. One of a group is started
+    /// first: what is newer is to come with the others.
     fn serving_stopped(&self, serving: &Container) -> Decision {
         if let Some(decision) = self.watched() {
             return decision;
@@ -122,6 +123,7 @@ impl<'a> View<'a> {
         if let Some(digest) = self.seen.wanted.digest.as_ref()
             && *digest != serving.owned.digest
             && self.seen.forbids(digest).is_none()
+            && (self.seen.app.group.is_none() || self.seen.backing_off(&serving.owned.digest).is_some())
         {
             return act(self.deploy(digest, PlanReason::TagMoved));
         }

@@ -60,12 +60,14 @@ pub(super) async fn seek(
     found: watch::Sender<Found>,
     shutdown: CancellationToken,
 ) {
+    // That there is nothing is worth knowing as well.
+    let mut first = true;
     loop {
         let wait = match ports.engine.adoptable(adoption.every).await {
             Ok(documents) => {
                 let now = adoption.sort(&documents);
                 found.send_if_modified(|before| {
-                    let news = *before != now;
+                    let news = std::mem::take(&mut first) || *before != now;
                     *before = now;
                     news
                 });

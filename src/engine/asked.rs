@@ -36,6 +36,8 @@ pub struct DeployRequest {
     pub force: bool,
     /// Who and why, for the history.
     pub reason: String,
+    /// This app and no other of its group.
+    pub only: bool,
 }
 
 /// What to go back to.
@@ -95,6 +97,14 @@ pub enum RequestError {
         /// Those that there are.
         known: String,
     },
+    /// There is no such group.
+    #[error("there is no group {group:?}; the groups are: {known}")]
+    UnknownGroup {
+        /// As asked.
+        group: String,
+        /// Those that there are.
+        known: String,
+    },
     /// There is nothing to go back to.
     #[error("app {app} has no earlier version to go back to: {detail}")]
     NothingToRollBackTo {
@@ -145,6 +155,12 @@ impl Activation {
     /// Asks for a look. A webhook's hint is kept until it is taken; later ones replace earlier ones.
     pub(super) fn activate(&self, source: SeenSource, hint: Option<Hint>) {
         *self.pending.lock().expect("no holder panics") = Some((source, hint));
+        self.notify.notify_one();
+    }
+
+    /// Asks for a look, unless one is asked for already: that may be about to look for more.
+    pub(super) fn remind(&self, source: SeenSource) {
+        self.pending.lock().expect("no holder panics").get_or_insert((source, None));
         self.notify.notify_one();
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 use tracing::{debug, error, info, warn};
 
 use crate::metrics::Metrics;
-use crate::model::{AppName, Event, EventKind, Gate, Hold, Stage, Strategy, Time};
+use crate::model::{AppName, Event, EventKind, Gate, GroupResult, Hold, Stage, Strategy, Time};
 
 /// Publishes events.
 #[derive(Clone)]
@@ -119,11 +119,31 @@ fn log(event: &Event) {
         EventKind::Held { hold: hold @ Hold::Gated { gate, .. } } if gate.is_alarming() => {
             error!(app, hold = hold.label(), "not deployed: {}", explain(hold));
         }
+        EventKind::Held { hold: hold @ Hold::Group { until: Some(_), .. } } => {
+            info!(app, hold = hold.label(), "not deployed yet: {}", explain(hold));
+        }
         EventKind::Approved { digest, by } => info!(app, digest = digest.short(), by, "approved"),
         EventKind::Held { hold } => warn!(app, hold = hold.label(), "not deployed: {}", explain(hold)),
         EventKind::ServingLost { container } => {
             error!(app, container = container.short(), "the container that served is gone");
         }
+        EventKind::GroupStarted { group, deployment, members } => {
+            let members = members.iter().map(AppName::as_str).collect::<Vec<_>>().join(", ");
+            info!(app, group = group.as_str(), deployment = %deployment, "the group moves together: {members}");
+        }
+        EventKind::GroupSwitched { group, deployment, table } => {
+            info!(app, group = group.as_str(), deployment = %deployment, table, "the group was switched at once");
+        }
+        EventKind::GroupEnded { group, deployment, result: GroupResult::Succeeded, message } => {
+            info!(app, group = group.as_str(), deployment = %deployment, "the group has moved: {message}");
+        }
+        EventKind::GroupEnded { group, deployment, result, message } => error!(
+            app,
+            group = group.as_str(),
+            deployment = %deployment,
+            result = result.label(),
+            "the group has not moved: {message}"
+        ),
         EventKind::QuarantineLifted { digest } => info!(app, digest = digest.short(), "quarantine lifted"),
     }
 }
@@ -190,7 +210,7 @@ pub fn explain(hold: &Hold) -> String {
             let until = until.map(|until| format!("; {then} {}", until.format("%Y-%m-%d %H:%M:%S UTC")));
             format!("{message}{}", until.unwrap_or_default())
         }
-        Hold::NotSwappable { message } => message.clone(),
+        Hold::Group { message, .. } | Hold::NotSwappable { message } => message.clone(),
     }
 }
 

@@ -41,7 +41,8 @@ pub(super) fn starting(app: &App) -> AppStatus {
     };
     let blank = blank(app.name.clone(), watched(app, None), app.routes.clone());
     let (strategy, strategy_reason) = (app.strategy.label().to_owned(), app.strategy_reason.clone());
-    AppStatus { tag, follows: app.follow.to_string(), strategy, strategy_reason, ..blank }
+    let group = app.group.clone();
+    AppStatus { tag, follows: app.follow.to_string(), strategy, strategy_reason, group, ..blank }
 }
 
 fn blank(app: AppName, image: String, routes: Vec<Route>) -> AppStatus {
@@ -49,6 +50,7 @@ fn blank(app: AppName, image: String, routes: Vec<Route>) -> AppStatus {
         app,
         strategy: String::new(),
         strategy_reason: String::new(),
+        group: None,
         state: AppState::Starting,
         image,
         follows: String::new(),
@@ -176,6 +178,7 @@ fn subject(hold: &Hold) -> String {
             format!("{digest} {message}")
         }
         Hold::Gated { digest, .. } => digest.to_string(),
+        Hold::Group { digest, waits_for, .. } => format!("{digest} {waits_for:?}"),
         Hold::Pinned { newer, .. } => newer.to_string(),
         Hold::NotSwappable { message } => message.clone(),
     }

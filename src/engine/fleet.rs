@@ -15,6 +15,7 @@ use super::asked::Activation;
 use super::bus::Bus;
 use super::checks::Checks;
 use super::condition::{refusal, starting};
+use super::group::{Bell, Groups};
 use super::handle::{Handle, QUEUE, Shared, Slot};
 use super::pruning::Broom;
 use super::reconciler::{Parts, Reconciler};
@@ -36,6 +37,7 @@ pub struct Fleet {
     bus: Bus,
     slots: Arc<Semaphore>,
     checks: Arc<Checks>,
+    groups: Arc<Groups>,
     shutdown: CancellationToken,
     tasks: BTreeMap<AppName, Task>,
     lookouts: Vec<JoinHandle<()>>,
@@ -62,6 +64,7 @@ impl Fleet {
             bus: Bus { events, metrics: ports.metrics.clone() },
             slots: Arc::new(Semaphore::new(settings.parallel_swaps)),
             checks: Arc::default(),
+            groups: Arc::default(),
             settings: Arc::new(settings),
             shared,
             shutdown,
@@ -72,6 +75,7 @@ impl Fleet {
             adopted: Vec::new(),
         };
         let crowd = apps.len();
+        fleet.groups.muster(apps.iter());
         for app in apps {
             fleet.add(app, crowd);
         }
@@ -94,6 +98,7 @@ impl Fleet {
 
     /// Looks for containers to adopt from now on; what it finds is to be given to [`Fleet::adopt`].
     pub fn seek(&mut self, adoption: Adoption) -> watch::Receiver<Found> {
+        self.groups.set_unknown(true);
         let (sender, found) = watch::channel(Found::default());
         let (ports, shared, shutdown) = (self.ports.clone(), self.shared.clone(), self.shutdown.clone());
         self.lookouts.push(tokio::spawn(seek(ports, shared, adoption, sender, shutdown)));
@@ -119,6 +124,7 @@ impl Fleet {
         self.refuse(refused);
         self.adopted = apps;
         self.settle().await;
+        self.groups.set_unknown(false);
     }
 
     /// Shows what can't be adopted; each only once in the log.
@@ -135,6 +141,7 @@ impl Fleet {
 
     async fn settle(&mut self) {
         let all = self.declared.iter().chain(&self.adopted);
+        self.groups.muster(all.clone());
         let wanted: BTreeMap<AppName, App> = all.map(|app| (app.name.clone(), app.clone())).collect();
         let known: Vec<Arc<App>> = {
             let slots = self.shared.slots.read().expect("no holder panics");
@@ -185,7 +192,12 @@ impl Fleet {
         let activation = Arc::new(Activation::default());
         let (nudge, signed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let stop = self.shutdown.child_token();
+        let group = self.groups.board(&app);
+        if let Some(board) = &group {
+            board.join(&app, Bell { nudge: nudge.clone(), activation: activation.clone() });
+        }
         let reconciler = Reconciler::new(Parts {
+            group,
             spec: spec_hash(&app),
             app: app.clone(),
             ports: self.ports.clone(),

@@ -1,6 +1,8 @@
 //! The engine's front door, for the API, the webhooks and the CLI.
 
-use std::collections::BTreeMap;
+mod together;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -9,8 +11,8 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 use crate::decide::policy::is_artifact;
 use crate::model::{
-    App, AppName, AppStatus, Approval, Decision, Deployment, Digest, Event, EventKind, Follow, Hold, Pruned,
-    RegistryStatus, SeenSource, SwapId, Tag, TagReport, TrafficStats,
+    App, AppName, AppStatus, Approval, Decision, Deployment, Digest, Event, EventKind, Follow, GroupDeployment,
+    GroupName, Hold, Pruned, RegistryStatus, SeenSource, SwapId, Tag, TagReport, TrafficStats,
 };
 use crate::ports::{Registry, Store, Traffic, TrafficError};
 
@@ -111,16 +113,23 @@ impl Handle {
     }
 
     /// Deploys what the app follows, or another version of its repository, which is then pinned. Lifts the
-    /// quarantine of what is asked for.
+    /// quarantine of what is asked for. The processes of one image, in a group, are asked the same.
     pub async fn deploy(&self, app: &str, request: DeployRequest) -> Result<Answer, RequestError> {
         let (reply, answer) = oneshot::channel();
+        if !request.only {
+            self.deploy_with(app, &request);
+        }
         self.send(app, Command::Deploy(request, reply))?;
         patiently(answer).await
     }
 
-    /// Goes back to an earlier version and pins it.
-    pub async fn rollback(&self, app: &str, to: RollbackTo) -> Result<Answer, RequestError> {
+    /// Goes back to an earlier version and pins it; unless `only` this one is to, with those of its group that moved together
+    /// with it.
+    pub async fn rollback(&self, app: &str, to: RollbackTo, only: bool) -> Result<Answer, RequestError> {
         let (reply, answer) = oneshot::channel();
+        if !only {
+            self.roll_back_with(app, &to);
+        }
         self.send(app, Command::Rollback(to, reply))?;
         patiently(answer).await
     }
@@ -138,9 +147,10 @@ impl Handle {
         super::choice::report(&*self.shared.registry, &*self.shared.store, &app).await
     }
 
-    /// Lets the app follow its tag again. Returns whether it was pinned.
+    /// Lets the app follow its tag again, and its whole group with it. Returns whether it was pinned.
     pub async fn unpin(&self, app: &str) -> Result<bool, RequestError> {
         let (reply, answer) = oneshot::channel();
+        self.unpin_with(app);
         self.send(app, Command::Unpin(reply))?;
         answer.await.map_err(|_| RequestError::Stopping)?
     }
@@ -179,6 +189,19 @@ impl Handle {
     pub fn deployment(&self, app: &str, id: &SwapId) -> Result<Option<Deployment>, RequestError> {
         let name = self.with_slot(app, |slot| slot.app.name.clone())?;
         Ok(self.shared.store.deployment(&name, id)?)
+    }
+
+    /// The newest entries of a group's history.
+    pub fn group_deployments(&self, group: &str, limit: usize) -> Result<Vec<GroupDeployment>, RequestError> {
+        let slots = self.shared.slots.read().expect("no holder panics");
+        let groups: BTreeSet<&GroupName> = slots.values().filter_map(|slot| slot.app.group.as_ref()).collect();
+        let Some(name) = groups.iter().find(|name| name.as_str() == group) else {
+            let known = groups.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(RequestError::UnknownGroup { group: group.to_owned(), known });
+        };
+        let mut all = super::group::history(&*self.shared.store, name);
+        all.truncate(limit);
+        Ok(all)
     }
 
     /// The counters of every proxy process.

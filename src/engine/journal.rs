@@ -3,8 +3,12 @@
 
 use crate::engine::clock::Utc;
 
-use crate::model::{AppName, Deployment, DeploymentResult, Plan, Quarantine, SeenSource, Stage, StepRecord, SwapId};
+use crate::model::{
+    AppName, Deployment, DeploymentResult, GroupPart, Plan, Quarantine, SeenSource, Stage, StepRecord, SwapId,
+};
 use crate::ports::Store;
+
+use super::group::Seat;
 
 /// Writes one deployment as it goes.
 pub(super) struct Journal<'a> {
@@ -48,12 +52,21 @@ impl<'a> Journal<'a> {
             finished: None,
             result: DeploymentResult::Running,
             steps: Vec::new(),
+            group: None,
         });
         deployment.result = DeploymentResult::Running;
         deployment.finished = None;
         journal.deployment = Some(deployment);
         journal.write();
         journal
+    }
+
+    /// It is a part of its group's deployment.
+    pub(super) fn together(&mut self, seat: Option<&Seat>) {
+        let (Some(deployment), Some(seat)) = (&mut self.deployment, seat) else { return };
+        let (name, id) = (seat.group().clone(), seat.id().clone());
+        deployment.group = Some(GroupPart { name, id, members: seat.members() });
+        self.write();
     }
 
     /// A stage begins; recorded before its side effect.

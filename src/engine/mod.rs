@@ -23,6 +23,7 @@ mod executor;
 pub mod failpoint;
 mod fleet;
 mod gatekeeping;
+mod group;
 mod handle;
 mod hinter;
 mod journal;

@@ -1,6 +1,7 @@
 //! The task of one app: waits until something activates it, looks, decides, acts, looks again.
 
 mod acting;
+mod grouping;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::bus::Bus;
 use super::checks::Checks;
 use super::condition::Condition;
 use super::gatekeeping::Gatekeeping;
+use super::group::Board;
 use super::observer::TagView;
 use super::signing::Signing;
 use super::{Ports, Settings};
@@ -64,6 +66,8 @@ pub(super) struct Parts {
     pub(super) checks: Arc<Checks>,
     /// How many apps start with it: many are spread out in time.
     pub(super) crowd: usize,
+    /// Where it meets the apps that it moves with.
+    pub(super) group: Option<Arc<Board>>,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -82,6 +86,8 @@ pub(super) struct Reconciler {
     failures: u32,
     /// What an earlier run left open in the history is closed.
     concluded: bool,
+    /// What was asked of it while it waits for its group.
+    postponed: grouping::Postponed,
     /// Looks at the registry in a row that got no answer.
     pub(super) unanswered: u32,
     /// It has yet to fall out of step with those that started with it.
@@ -116,6 +122,7 @@ impl Reconciler {
             retry: None,
             failures: 0,
             concluded: false,
+            postponed: grouping::Postponed::default(),
             unanswered: 0,
             in_crowd: parts.crowd > 1,
             parts,

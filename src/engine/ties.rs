@@ -1,11 +1,14 @@
 //! Two swaps must not touch the same container: that of one recreates what lives in its namespaces.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
 use crate::decide::derive::{dependents, namespace_joins};
 use crate::model::Plan;
 
+use super::group::{Alone, Seat};
 use super::reconciler::Parts;
 
 /// Keeps other swaps away while it is held.
@@ -13,6 +16,8 @@ use super::reconciler::Parts;
 pub(super) enum Tie {
     Alone(OwnedRwLockWriteGuard<()>),
     Beside(OwnedRwLockReadGuard<()>),
+    /// The group has it.
+    Together(Arc<Alone>),
 }
 
 /// Whether a container lives in another's namespaces, or another in its own.
@@ -22,9 +27,13 @@ fn is_tied(id: &str, all: &[&Value]) -> bool {
         || dependents(id, all).is_ok_and(|others| !others.is_empty())
 }
 
-/// Waits until no other swap can touch the same containers; `None` at the shutdown.
-pub(super) async fn tie_up(parts: &Parts, plan: &Plan) -> Option<Tie> {
+/// Waits until no other swap can touch the same containers; `None` at the shutdown. Those of a group wait for each other
+/// later on, and must not do so here.
+pub(super) async fn tie_up(parts: &Parts, plan: &Plan, seat: Option<&Seat>) -> Option<Tie> {
     let (ports, ties) = (&parts.ports, parts.settings.ties.clone());
+    if let Some(seat) = seat {
+        return parts.shutdown.run_until_cancelled(seat.tie(&ties)).await.map(Tie::Together);
+    }
     // When it can't be told, it is as well to be alone.
     let documents = ports.engine.adoptable(true).await.unwrap_or_default();
     let all: Vec<&Value> = documents.iter().collect();

@@ -36,6 +36,8 @@ pub struct RollbackRequest {
     /// `"previous"`, a generation's number or a digest; without it, what served before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Value>,
+    /// This app and no other of its group.
+    pub only: bool,
 }
 
 /// The body of a request to lift a quarantine.
@@ -89,7 +91,7 @@ pub(super) async fn rollback(
 ) -> Result<Response, Problem> {
     let name = state.handle.status(&app)?.app;
     let to = rollback_to(body.to.as_ref())?;
-    Ok(answered(&name, state.handle.rollback(&app, to).await?))
+    Ok(answered(&name, state.handle.rollback(&app, to, body.only).await?))
 }
 
 pub(super) async fn plan(State(state): State<ApiState>, Path(app): Path<String>) -> Result<Json<Decision>, Problem> {

@@ -12,7 +12,7 @@ use super::body::JsonBody;
 use super::router::ApiState;
 use super::{Problem, ProblemKind};
 use crate::engine::{Answer, DeployRequest, explain};
-use crate::model::{AppName, Deployment, Digest, SwapId, Tag, Version};
+use crate::model::{AppName, Deployment, Digest, GroupDeployment, SwapId, Tag, Version};
 
 /// Entries shown unless told otherwise.
 const DEFAULT_LIMIT: usize = 20;
@@ -46,6 +46,8 @@ pub struct DeployBody {
     pub version: Option<Wanted>,
     /// Although nothing has changed.
     pub force: bool,
+    /// This app and no other of its group.
+    pub only: bool,
     /// What it is about, in one line: "release 1.4".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -85,7 +87,7 @@ impl From<DeployBody> for DeployRequest {
             Wanted::Tag(tag) => Version::Tag(tag),
             Wanted::Digest(digest) => Version::Digest(digest),
         });
-        Self { version, force: body.force, reason }
+        Self { version, force: body.force, reason, only: body.only }
     }
 }
 
@@ -96,6 +98,15 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<Deployment>>, Problem> {
     let limit = listing?.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
     Ok(Json(state.handle.deployments(&app, limit)?))
+}
+
+pub(super) async fn of_group(
+    State(state): State<ApiState>,
+    Path(group): Path<String>,
+    listing: Result<Query<Listing>, QueryRejection>,
+) -> Result<Json<Vec<GroupDeployment>>, Problem> {
+    let limit = listing?.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+    Ok(Json(state.handle.group_deployments(&group, limit)?))
 }
 
 pub(super) async fn show(

@@ -148,6 +148,7 @@ impl From<RequestError> for Problem {
     fn from(error: RequestError) -> Self {
         let kind = match &error {
             RequestError::UnknownApp { .. } => ProblemKind::UnknownApp,
+            RequestError::UnknownGroup { .. } => ProblemKind::UnknownPath,
             RequestError::NothingToRollBackTo { .. } => ProblemKind::NothingToRollBackTo,
             RequestError::Unresolved { .. } => ProblemKind::Unresolved,
             RequestError::Busy { .. } => ProblemKind::Busy,

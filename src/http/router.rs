@@ -57,6 +57,7 @@ pub fn api_router(state: ApiState) -> Router {
         .route("/apps/{app}/approve", post(actions::approve))
         .route("/apps/{app}/events", get(events::of_app))
         .route("/prune", get(prune::look).post(prune::act))
+        .route("/groups/{group}/deployments", get(deployments::of_group))
         .route("/registries", get(registries::list))
         .route("/hooks", get(hooks::list))
         .route("/events", get(events::of_all))

@@ -85,6 +85,16 @@ async fn an_unknown_app_is_answered_with_the_known_ones() {
 }
 
 #[tokio::test]
+async fn the_history_of_a_group_is_shown_and_an_unknown_one_is_named() {
+    let mut api = api(Access::Full).await;
+    let reply = api.server.get("/api/v1/groups/nobody/deployments").await;
+    assert_eq!(reply.status, 404, "{reply:?}");
+    assert!(reply.body.contains("there is no group \\\"nobody\\\"; the groups are: front"), "{}", reply.body);
+    let reply = api.server.get("/api/v1/groups/front/deployments?limit=5").await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, "[]"), "nothing was deployed yet");
+}
+
+#[tokio::test]
 async fn the_tags_are_shown_with_the_winner_and_why_the_others_lost() {
     let mut api = api(Access::Full).await;
     let reply = api.server.get("/api/v1/apps/blog/tags").await;

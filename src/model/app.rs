@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, Digest, Gates, Hooks, Jobs, ListenAddr, Repository, Strategy, Tag, TagPolicy};
+use super::{AppName, Digest, Gates, GroupName, Hooks, Jobs, ListenAddr, Repository, Strategy, Tag, TagPolicy};
 
 /// Which image of the repository the app should run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,6 +249,13 @@ pub struct SwapTiming {
     pub hold_bytes: u64,
 }
 
+impl App {
+    /// A declared app that nothing reaches: the proxy's table says which container of it is in service, and no more.
+    pub fn is_worker(&self) -> bool {
+        self.origin == Origin::Declared && self.port.is_none()
+    }
+}
+
 /// One app as the configuration declares it, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
@@ -292,4 +299,6 @@ pub struct App {
     pub watch: Duration,
     /// What must be true of a version before it is deployed.
     pub gates: Gates,
+    /// The apps of a group move together.
+    pub group: Option<GroupName>,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Failure, Gate, Plan, Time};
+use super::{AppName, Digest, Failure, Gate, Plan, Time};
 
 /// How the old version is replaced by the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -201,6 +201,17 @@ pub enum Hold {
         /// When it ends by itself, or is looked at again, where that is known.
         until: Option<Time>,
     },
+    /// Its group moves together, and not yet.
+    Group {
+        /// The version that waits.
+        digest: Digest,
+        /// The apps that are waited for.
+        waits_for: Vec<AppName>,
+        /// Why.
+        message: String,
+        /// Until when at most, where that is known.
+        until: Option<Time>,
+    },
     /// It can't be swapped as it is: its labels make no sense, it does not run, …
     NotSwappable {
         /// Why, and what can be done.
@@ -221,6 +232,7 @@ impl Hold {
             Self::Pinned { .. } => "pinned",
             Self::BackingOff { .. } => "backing_off",
             Self::Gated { gate, .. } => gate.label(),
+            Self::Group { .. } => "group",
             Self::NotSwappable { .. } => "not_swappable",
         }
     }
@@ -229,7 +241,7 @@ impl Hold {
     pub fn until(&self) -> Option<Time> {
         match self {
             Self::BackingOff { until, .. } => Some(*until),
-            Self::Gated { until, .. } => *until,
+            Self::Gated { until, .. } | Self::Group { until, .. } => *until,
             _ => None,
         }
     }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppName, ContainerId, Digest, Failure, Generation, Hold, JobKind, PlanReason, SeenSource, Stage, Strategy, SwapId,
-    Tag, Time,
+    AppName, ContainerId, Digest, Failure, Generation, GroupName, GroupResult, Hold, JobKind, PlanReason, SeenSource,
+    Stage, Strategy, SwapId, Tag, Time,
 };
 
 /// One thing that happened to one app.
@@ -180,6 +180,35 @@ pub enum EventKind {
         /// It.
         container: ContainerId,
     },
+    /// Apps of a group move together.
+    GroupStarted {
+        /// The group.
+        group: GroupName,
+        /// The group's deployment.
+        deployment: SwapId,
+        /// The apps, this one among them.
+        members: Vec<AppName>,
+    },
+    /// All of them were switched, in one generation of the proxy's table.
+    GroupSwitched {
+        /// The group.
+        group: GroupName,
+        /// The group's deployment.
+        deployment: SwapId,
+        /// The table's generation.
+        table: u64,
+    },
+    /// The deployment of a group has ended.
+    GroupEnded {
+        /// The group.
+        group: GroupName,
+        /// The group's deployment.
+        deployment: SwapId,
+        /// How.
+        result: GroupResult,
+        /// What there is to say about that.
+        message: String,
+    },
     /// A quarantine was lifted.
     QuarantineLifted {
         /// Of this digest.
@@ -207,6 +236,9 @@ impl EventKind {
             Self::Held { .. } => "held",
             Self::Approved { .. } => "approved",
             Self::ServingLost { .. } => "serving_lost",
+            Self::GroupStarted { .. } => "group_started",
+            Self::GroupSwitched { .. } => "group_switched",
+            Self::GroupEnded { .. } => "group_ended",
             Self::QuarantineLifted { .. } => "quarantine_lifted",
         }
     }

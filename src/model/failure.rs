@@ -34,6 +34,8 @@ pub enum FailureReason {
     Traffic,
     /// Somebody removed the candidate.
     CandidateGone,
+    /// Another app of its group failed, so that none of them moved.
+    Group,
 }
 
 impl FailureReason {
@@ -53,6 +55,7 @@ impl FailureReason {
             Self::Differs => "differs",
             Self::Traffic => "traffic",
             Self::CandidateGone => "candidate_gone",
+            Self::Group => "group",
         }
     }
 

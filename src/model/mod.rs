@@ -9,6 +9,7 @@ mod decision;
 mod event;
 mod failure;
 mod gates;
+mod group;
 mod image;
 mod jobs;
 mod names;
@@ -32,9 +33,10 @@ pub use gates::{
     Approval, Bearer, Check, Evidence, Gate, Gates, Looked, PublicKey, ScanRule, ScanSubject, ScanVerdict, Scanner,
     SignatureRule, SignatureVerdict, Window,
 };
+pub use group::{GroupDeployment, GroupMember, GroupPart, GroupResult};
 pub use image::{Digest, ImageRef, InvalidReference, Platform, Repository, Tag, Version};
 pub use jobs::{ExecOutcome, Hook, HookAct, Hooks, Job, JobContainer, JobKind, Jobs};
-pub use names::{AppName, ContainerId, Generation, InvalidName, ListenAddr, SwapId};
+pub use names::{AppName, ContainerId, Generation, GroupName, InvalidName, ListenAddr, SwapId};
 pub use plan::{Plan, PlanReason, Step};
 pub use policy::{Prerelease, TagOrder, TagPolicy, TagReport, TagRule, TagVerdict};
 pub use prune::{Leftover, LeftoverKind, Pruned, Remains, StoredImage};

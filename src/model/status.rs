@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, Approval, Digest, Generation, Hold, Pin, Quarantine, Quota, Route, Stage, SwapId, Tag, Time};
+use super::{
+    AppName, Approval, Digest, Generation, GroupName, Hold, Pin, Quarantine, Quota, Route, Stage, SwapId, Tag, Time,
+};
 
 /// The result of the last look at the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -108,6 +110,9 @@ pub struct AppStatus {
     /// Why so.
     #[serde(default)]
     pub strategy_reason: String,
+    /// The group that it moves with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupName>,
     /// Its condition.
     pub state: AppState,
     /// What is watched: `registry/repository:tag`; without a tag when none was found yet that the app could follow.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cached, Digest, Failure, Generation, Stage, SwapId, Time};
+use super::{Cached, Digest, Failure, Generation, GroupPart, Stage, SwapId, Time};
 
 /// What is known of a watched tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub enum SeenSource {
     Request,
     /// The start of the agent.
     Start,
+    /// Another app of its group, for which there is something newer.
+    Group,
 }
 
 impl SeenSource {
@@ -39,6 +41,7 @@ impl SeenSource {
             Self::Webhook => "webhook",
             Self::Request => "request",
             Self::Start => "start",
+            Self::Group => "group",
         }
     }
 }
@@ -171,4 +174,7 @@ pub struct Deployment {
     pub result: DeploymentResult,
     /// Its steps.
     pub steps: Vec<StepRecord>,
+    /// The deployment of its group that it was a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupPart>,
 }

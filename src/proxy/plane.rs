@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::model::{
-    AppEntry, AppName, AppSwitch, ContainerId, InFlight, Probe, RouteSet, SwitchAck, Table, Target, TrafficStats,
+    AppEntry, AppName, AppSwitch, ContainerId, InFlight, NOWHERE, Probe, RouteSet, SwitchAck, Table, Target,
+    TrafficStats,
 };
 
 use super::control::Response;
@@ -114,20 +115,22 @@ impl Plane {
         let mut state = self.state.lock().await;
         let mut table = state.table.clone();
         let mut revisions = BTreeMap::new();
+        // What is switched in one generation has one time, by which it is recognised.
+        let now = Utc::now();
         for change in changes {
             let entry = table.apps.entry(change.app.clone()).or_insert_with(|| AppEntry {
                 revision: 0,
                 routes: Vec::new(),
                 active: Vec::new(),
                 previous: Vec::new(),
-                since: Utc::now(),
+                since: now,
             });
             if how == Change::Decided && entry.revision != change.expect {
                 return Response::Conflict { app: change.app, expected: change.expect, found: entry.revision };
             }
             entry.revision = change.expect.saturating_add(1);
             entry.previous = std::mem::replace(&mut entry.active, change.to);
-            entry.since = Utc::now();
+            entry.since = now;
             revisions.insert(change.app, entry.revision);
         }
         match self.commit(&mut state, table, how).await {
@@ -283,7 +286,10 @@ impl Plane {
 
 /// A target that does not even accept a connection gets no traffic.
 async fn reachable(targets: impl Iterator<Item = &Target>) -> Result<(), Response> {
-    let probes = targets.map(|target| async move { (target, probe(target.addr, &Probe::Tcp, REACH).await) });
+    // A worker listens nowhere.
+    let probes = targets
+        .filter(|target| target.addr.port() != NOWHERE)
+        .map(|target| async move { (target, probe(target.addr, &Probe::Tcp, REACH).await) });
     for (target, outcome) in futures_util::future::join_all(probes).await {
         if !outcome.ok {
             let message = format!("container {} can't be reached: {}", target.container.short(), outcome.detail);

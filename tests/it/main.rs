@@ -11,6 +11,7 @@ mod compose;
 mod faults;
 mod fidelity;
 mod gates;
+mod groups;
 mod hold;
 mod jobs;
 mod kills;

@@ -1,5 +1,6 @@
 //! The steps up to the switch: an image becomes a container that has proved itself.
 
+use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
 use crate::engine::clock::Utc;
@@ -11,8 +12,8 @@ use crate::decide::derive;
 use crate::decide::gate::{Gate, Probed, Verdict};
 use crate::decide::platform::runs_on;
 use crate::model::{
-    Container, ContainerId, ContainerState, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Platform,
-    ProbeOutcome, PullProgress, Step, Target, Time,
+    Container, ContainerId, ContainerState, EventKind, FailureReason, ImageDetails, ImageRef, NOWHERE, Origin, Owned,
+    Platform, ProbeOutcome, PullProgress, Step, Target, Time,
 };
 use crate::ports::{CreateContainer, EngineErrorKind, EngineInfo};
 
@@ -293,10 +294,12 @@ impl Swap<'_> {
     /// Where a container listens: on its first network, or on the only one it has.
     pub(super) fn target(&self, container: &Container) -> Result<Target, String> {
         let primary = self.executor.app.container.networks.first();
-        let address = primary
-            .and_then(|name| container.addresses.get(name))
-            .or_else(|| container.addresses.values().next())
-            .ok_or_else(|| format!("it has no address on a network ({})", container.state.label()))?;
+        let address = primary.and_then(|name| container.addresses.get(name)).or(container.addresses.values().next());
+        if self.executor.app.is_worker() {
+            let addr = (address.copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into()), NOWHERE).into();
+            return Ok(Target { container: container.id.clone(), addr, generation: container.owned.generation });
+        }
+        let address = address.ok_or_else(|| format!("it has no address on a network ({})", container.state.label()))?;
         let port = self.executor.app.port.ok_or("its port is not known")?;
         Ok(Target {
             container: container.id.clone(),

@@ -15,6 +15,7 @@ mod jobs;
 mod making_jobs;
 mod ourselves;
 mod service;
+mod together;
 mod undoing;
 
 pub(super) use candidate::{SHELF, local_repository};
@@ -33,6 +34,7 @@ use crate::model::{
 use crate::ports::{EngineError, EngineErrorKind};
 
 use super::bus::{Bus, is_swap};
+use super::group::{Phase, Seat};
 use super::journal::Journal;
 use super::observer::chain;
 use super::{Ports, Settings};
@@ -50,6 +52,8 @@ pub(super) struct Executor<'a> {
     pub(super) shutdown: &'a CancellationToken,
     /// Told the stage under way.
     pub(super) on_stage: &'a (dyn Fn(Option<Stage>) + Send + Sync),
+    /// Its place in the deployment of its group.
+    pub(super) seat: Option<&'a Seat>,
 }
 
 /// How a plan ended.
@@ -92,12 +96,17 @@ struct Swap<'a> {
     alerts: bool,
     /// Containers of jobs whose results stand elsewhere, or will in a moment.
     used: Vec<ContainerId>,
+    /// The group's deployment, as long as this plan is a part of it.
+    seat: Option<&'a Seat>,
+    /// The traffic has been moved back with that of the group.
+    brought_back: bool,
 }
 
 impl Executor<'_> {
     /// Carries out `plan`.
     pub(super) async fn execute(&self, plan: &Plan, source: SeenSource, reason: Option<&str>) -> Ended {
         let mut journal = Journal::open(&*self.ports.store, &self.app.name, plan, source, reason);
+        journal.together(self.seat);
         let started = Instant::now();
         if is_swap(plan.reason) {
             self.publish(EventKind::SwapStarted {
@@ -128,6 +137,7 @@ impl Executor<'_> {
                 Err(Halt::Interrupted) => return Ended::Interrupted,
                 Err(Halt::Failed(reason, message)) => {
                     journal.end(millis, &message, &swap.output);
+                    swap.break_up(stage, reason, &message).await;
                     let held = swap.held.clone();
                     journal.close(self.while_held(held, swap.fail(stage, reason, message)).await);
                     if swap.alerts && swap.old_serves().await {
@@ -191,6 +201,8 @@ impl<'a> Swap<'a> {
             output: Vec::new(),
             alerts: false,
             used: Vec::new(),
+            seat: executor.seat,
+            brought_back: false,
         }
     }
 
@@ -202,21 +214,33 @@ impl<'a> Swap<'a> {
             Step::Pull => self.pull().await,
             Step::Job { job } => self.job(*job).await,
             Step::Prepare { job } => self.prepare(*job).await,
-            Step::Create => self.create().await,
+            Step::Create => {
+                self.meet(Phase::Prepared).await?;
+                self.create().await
+            }
             Step::Compare => self.compare().await,
             Step::Hold { expect } => self.hold(*expect).await,
             Step::Park { container } if self.executor.app.origin == Origin::Declared => self.make_room(container).await,
-            Step::Park { container } => self.park(container).await,
+            Step::Park { container } => {
+                self.meet_at_the_switch(None).await?;
+                self.park(container).await
+            }
             Step::Start => self.start().await,
             Step::Gate => self.gate().await,
             Step::Arm => self.arm().await,
             Step::Follow { container } => self.follow(container).await,
             Step::Take { old } => self.take(old.as_ref()).await,
             Step::Switch { expect } => self.switch(*expect).await,
-            Step::Bake { until } => self.bake(*until).await,
+            Step::Bake { until } => {
+                let note = self.bake(*until).await?;
+                self.meet(Phase::Baked).await.map(|()| note)
+            }
             Step::Drain { containers } => self.drain(containers).await,
             Step::Stop { containers } => self.stop(containers).await,
-            Step::Retire { containers } => self.retire(containers).await,
+            Step::Retire { containers } => {
+                self.stay_or_go_back().await?;
+                self.retire(containers).await
+            }
             Step::Restore { container, .. } if self.executor.app.origin == Origin::Declared => {
                 self.serve_again(container).await
             }
@@ -257,8 +281,10 @@ impl<'a> Swap<'a> {
     async fn pause(&self, duration: Duration) -> Result<(), Halt> {
         let away = self.is_away();
         tokio::select! {
-            () = tokio::time::sleep(duration) => Ok(()),
+            biased;
             () = self.executor.shutdown.cancelled(), if !away => Err(Halt::Interrupted),
+            why = self.let_down() => Err(Halt::Failed(FailureReason::Group, why)),
+            () = tokio::time::sleep(duration) => Ok(()),
         }
     }
 

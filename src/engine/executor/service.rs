@@ -35,7 +35,7 @@ impl Swap<'_> {
     pub(super) async fn switch(&mut self, expect: u64) -> Stepped {
         let to = self.destinations().await?;
         let timer = Instant::now();
-        self.move_traffic(expect, &to).await?;
+        self.switch_traffic(expect, to).await?;
         self.held = None;
         if let Some(parked) = self.parked.take() {
             self.gap = (Utc::now() - parked).to_std().unwrap_or_default();

@@ -77,6 +77,10 @@ impl Swap<'_> {
     fn remember(&self, failure: &Failure, quarantined: bool) {
         let (app, store) = (&self.executor.app.name, &self.executor.ports.store);
         let now = Utc::now();
+        if failure.reason == FailureReason::Group {
+            // It is tried again with the others, and is not to blame for them.
+            return;
+        }
         let written = if quarantined {
             store.put_quarantine(
                 app,
@@ -188,6 +192,9 @@ impl Swap<'_> {
             return Err(why);
         }
         let table = self.executor.ports.traffic.table().await.map_err(|error| traffic(chain(&error)))?;
+        if self.is_brought_back(&self.plan.fallback, &table) {
+            return Ok(());
+        }
         let revision = table.apps.get(&self.executor.app.name).map_or(0, |entry| entry.revision);
         self.move_traffic(revision, &to).await?;
         tracing::info!(app = self.executor.app.name.as_str(), "traffic switched back in {}", Self::took(timer));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::grouping::Postponed;
 use super::{LAST_RETRY, Reconciler, Reply};
 use crate::decide::jobs::sweep;
 use crate::decide::reconcile::decide;
@@ -13,6 +14,7 @@ use crate::engine::bus::is_swap;
 use crate::engine::clock::Utc;
 use crate::engine::condition::describe;
 use crate::engine::executor::{Ended, Executor};
+use crate::engine::group::Seat;
 use crate::engine::looking::{Seeing, look};
 use crate::engine::observer::chain;
 use crate::engine::reconciler::FIRST_RETRY;
@@ -36,18 +38,26 @@ impl Reconciler {
         forced: bool,
         mut reply: Option<Reply>,
     ) {
+        let Postponed { reason: asked, forced: insisted, reply: waiting } = std::mem::take(&mut self.postponed);
+        let (reason, forced) = (reason.or(asked.as_deref()), forced || insisted);
+        reply = reply.or(waiting);
         let mut failed = false;
-        let mut tie = None;
+        let (mut tie, mut seat) = (None, None);
         for round in 0..ROUNDS {
-            let (decision, seeing) = match self.decide(forced && round == 0).await {
+            let insists = forced && round == 0;
+            let (decision, seeing) = match self.decide(insists).await {
                 Ok(decided) => decided,
                 Err(hold) => {
+                    self.blinded(&hold);
                     self.settle(&Decision::Hold(hold), None, &mut reply);
                     return self.retry_later();
                 }
             };
+            let (decision, place) = self.together(decision, &seeing, (insists, failed), seat.take());
+            seat = place;
             if let Decision::Hold(hold) = &decision {
                 self.attend(hold, reason, forced, &mut reply);
+                self.postpone(hold, reason, insists, &mut reply);
             }
             let Decision::Act(plan) = decision else {
                 self.settle(&decision, Some(&seeing), &mut reply);
@@ -58,7 +68,7 @@ impl Reconciler {
                 return self.retry_later();
             }
             if tie.is_none() && self.parts.app.origin != Origin::Declared {
-                let Some(held) = tie_up(&self.parts, &plan).await else { return };
+                let Some(held) = tie_up(&self.parts, &plan, seat.as_ref()).await else { return };
                 tie = Some(held);
                 // What was decided upon may have changed while we waited.
                 continue;
@@ -68,7 +78,7 @@ impl Reconciler {
             {
                 let _ = reply.send(Ok(Answer::Started { deployment: plan.swap.clone(), digest: plan.digest.clone() }));
             }
-            match self.execute(&plan, &seeing, source, reason).await {
+            match self.execute(&plan, &seeing, source, reason, seat.take()).await {
                 Ended::Succeeded => self.failures = 0,
                 Ended::Failed => failed = true,
                 Ended::Interrupted => return,
@@ -95,7 +105,7 @@ impl Reconciler {
 
     /// A container that was restarted may have another address.
     async fn readdress(&self, seeing: &Seeing) {
-        let Some(entry) = &seeing.entry else { return };
+        let Some(entry) = seeing.entry.as_ref().filter(|_| !self.parts.app.is_worker()) else { return };
         for target in &entry.active {
             let container = seeing.containers.iter().find(|c| c.id == target.container && c.is_running());
             let Some(container) = container else { continue };
@@ -117,11 +127,27 @@ impl Reconciler {
         }
     }
 
-    async fn execute(&mut self, plan: &Plan, seeing: &Seeing, source: SeenSource, reason: Option<&str>) -> Ended {
-        let parts = &self.parts;
+    async fn execute(
+        &mut self,
+        plan: &Plan,
+        seeing: &Seeing,
+        source: SeenSource,
+        reason: Option<&str>,
+        seat: Option<Seat>,
+    ) -> Ended {
+        let (parts, seat) = (&self.parts, seat.as_ref());
+        if let Some(seat) = seat {
+            self.seated(seat, plan);
+        }
         let creates = plan.steps.contains(&Step::Create);
+        let turn = async {
+            match seat {
+                Some(seat) => (seat.turn(&parts.slots).await, None).1,
+                None => parts.slots.acquire().await.ok(),
+            }
+        };
         let _permit = tokio::select! {
-            permit = parts.slots.acquire(), if creates => permit.ok(),
+            permit = turn, if creates => permit,
             () = parts.shutdown.cancelled(), if creates => return Ended::Interrupted,
             else => None,
         };
@@ -146,8 +172,13 @@ impl Reconciler {
             bus: &parts.bus,
             shutdown: &parts.shutdown,
             on_stage: &on_stage,
+            seat,
         };
-        executor.execute(plan, source, reason).await
+        let ended = executor.execute(plan, source, reason).await;
+        if let Some(seat) = seat.filter(|_| ended != Ended::Interrupted) {
+            self.unseated(seat);
+        }
+        ended
     }
 
     /// Nothing is left to do: says so to whoever asked, in the status and, when it is news, as an event.

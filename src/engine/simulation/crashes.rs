@@ -89,12 +89,15 @@ struct Stand {
     policy: &'static str,
     jobs: bool,
     replicas: u32,
+    /// It is of a group, the only one of it.
+    grouped: bool,
 }
 
 /// One swap to an image of this nature that is killed there.
 fn crashed(stand: Stand, nature: Nature, crash: Option<Crash>, harm: Harm) -> Sim {
-    let Stand { strategy, policy, jobs, replicas } = stand;
-    let (sim, app) = stage(strategy, policy, jobs, replicas, 1);
+    let Stand { strategy, policy, jobs, replicas, grouped } = stand;
+    let (sim, mut app) = stage(strategy, policy, jobs, replicas, 1);
+    app.group = grouped.then(|| "group".parse().expect("a name"));
     let first = sim.world().tag.clone();
     let before = sim.world().memory.clone();
     sim.world().push(nature);
@@ -139,7 +142,7 @@ fn crashed(stand: Stand, nature: Nature, crash: Option<Crash>, harm: Harm) -> Si
 
 /// Every crash point of a strategy and an image; returns how many there were.
 fn everywhere(strategy: Strategy, policy: &'static str, natures: &[Nature], harms: &[Harm]) -> usize {
-    all_over(Stand { strategy, policy, jobs: false, replicas: 1 }, natures, harms)
+    all_over(Stand { strategy, policy, jobs: false, replicas: 1, grouped: false }, natures, harms)
 }
 
 fn all_over(stand: Stand, natures: &[Nature], harms: &[Harm]) -> usize {
@@ -176,13 +179,25 @@ fn behind_the_proxy_no_crash_loses_the_service() {
 }
 
 #[test]
+fn of_a_group_no_crash_loses_the_service() {
+    let natures = [Nature::Good, Nature::CannotStart, Nature::Deaf, LATE[0]];
+    for (strategy, policy) in [(Strategy::Proxy, "unless-stopped"), (Strategy::Overlap, "always")] {
+        let natures = if strategy == Strategy::Proxy { natures.as_slice() } else { &natures[..3] };
+        let stand = Stand { strategy, policy, jobs: false, replicas: 1, grouped: true };
+        let tried = all_over(stand, natures, &[Harm::None, Harm::Gone]);
+        assert!(tried > 200, "{tried}");
+    }
+}
+
+#[test]
 fn behind_the_proxy_no_crash_loses_a_service_that_is_not_restarted() {
     let natures = [Nature::Good, Nature::Deaf, LATE[0]];
     let tried = everywhere(Strategy::Proxy, "no", &natures, &[Harm::None, Harm::Gone]);
     assert!(tried > 200, "{tried}");
 }
 
-const THREE: Stand = Stand { strategy: Strategy::Proxy, policy: "unless-stopped", jobs: false, replicas: 3 };
+const THREE: Stand =
+    Stand { strategy: Strategy::Proxy, policy: "unless-stopped", jobs: false, replicas: 3, grouped: false };
 
 #[test]
 fn of_several_replicas_no_crash_loses_the_service_or_leaves_more_or_fewer() {
@@ -238,7 +253,7 @@ fn jobs_are_run_at_least_once_and_never_twice_at_the_same_time() {
     ] {
         // Both kinds of memory are had once; each costs seconds.
         let harms = if strategy == Strategy::Overlap { [Harm::Gone].as_slice() } else { &[Harm::None] };
-        let tried = all_over(Stand { strategy, policy, jobs: true, replicas: 1 }, &natures, harms);
+        let tried = all_over(Stand { strategy, policy, jobs: true, replicas: 1, grouped: false }, &natures, harms);
         assert!(tried > 100, "{strategy:?}: {tried}");
     }
 }
@@ -252,7 +267,7 @@ fn a_version_that_fails_while_it_is_watched_gives_way_to_the_one_before_it_whene
         (Strategy::Overlap, "always"),
         (Strategy::Recreate, "on-failure"),
     ] {
-        let stand = Stand { strategy, policy, jobs: policy == "always", replicas: 1 };
+        let stand = Stand { strategy, policy, jobs: policy == "always", replicas: 1, grouped: false };
         let harms = if policy == "no" { [Harm::None].as_slice() } else { &[Harm::Gone] };
         let tried = all_over(stand, &[LATER], harms);
         assert!(tried > 60, "{strategy:?}: {tried}");

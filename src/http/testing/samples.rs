@@ -57,6 +57,7 @@ pub(crate) fn app(name: &str) -> App {
         hooks: crate::model::Hooks::default(),
         watch: second,
         gates: crate::model::Gates::default(),
+        group: (name == "blog").then(|| "front".parse().unwrap()),
     }
 }
 
@@ -73,6 +74,7 @@ pub(crate) fn status(name: &str) -> AppStatus {
         app: name.parse().unwrap(),
         strategy: "proxy".into(),
         strategy_reason: String::new(),
+        group: None,
         state: AppState::UpToDate,
         image: format!("ghcr.io/acme/{name}:latest"),
         follows: "tag latest".into(),
@@ -132,5 +134,6 @@ pub(crate) fn deployment(id: &str, result: DeploymentResult) -> Deployment {
         finished: Some(at(-693)),
         result,
         steps: vec![step(Stage::Pull, 2100), step(Stage::Create, 80), step(Stage::Gate, 4300)],
+        group: None,
     }
 }

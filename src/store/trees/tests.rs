@@ -19,6 +19,7 @@ fn deployment(number: i64) -> Deployment {
         finished: None,
         result: DeploymentResult::Running,
         steps: vec![],
+        group: None,
     }
 }
 
