@@ -96,6 +96,10 @@ pub trait Engine: Send + Sync + 'static {
     /// What the engine is.
     async fn info(&self) -> Result<EngineInfo, EngineError>;
 
+    /// Fine when the engine takes a new connection and answers on it at once. One that is ending answers only on those
+    /// that it has, while it ends its containers.
+    async fn accepts(&self) -> Result<(), EngineError>;
+
     /// Every container of ours, in any state, inspected; of one app or of all.
     async fn containers(&self, app: Option<&AppName>) -> Result<Vec<Container>, EngineError>;
 

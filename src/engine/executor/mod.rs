@@ -12,6 +12,7 @@ mod hooks;
 mod in_turns;
 mod jobs;
 mod making_jobs;
+mod outage;
 mod service;
 mod undoing;
 
@@ -58,11 +59,15 @@ pub(super) enum Ended {
     Failed,
     /// The agent is ending; the next start carries on.
     Interrupted,
+    /// The engine went away in the middle; the next look carries on.
+    Away,
 }
 
 /// Why a step did not finish.
 enum Halt {
     Interrupted,
+    /// The engine does not answer.
+    Away(String),
     Failed(FailureReason, String),
 }
 
@@ -111,6 +116,10 @@ impl Executor<'_> {
             let timer = Instant::now();
             let stepped = self.while_held(swap.held.clone(), swap.step(step)).await;
             let millis = millis(timer.elapsed());
+            let stepped = match stepped {
+                Err(Halt::Failed(_, message)) if self.is_engine_leaving().await => Err(Halt::Away(message)),
+                stepped => stepped,
+            };
             match stepped {
                 Ok(note) => {
                     journal.end(millis, &note, &std::mem::take(&mut swap.output));
@@ -121,6 +130,12 @@ impl Executor<'_> {
                     }
                 }
                 Err(Halt::Interrupted) => return Ended::Interrupted,
+                Err(Halt::Away(message)) => {
+                    journal.end(millis, &message, &swap.output);
+                    self.while_held(swap.held.clone(), self.engine_is_back(&message)).await;
+                    (self.on_stage)(None);
+                    return Ended::Away;
+                }
                 Err(Halt::Failed(reason, message)) => {
                     journal.end(millis, &message, &swap.output);
                     let held = swap.held.clone();
@@ -260,6 +275,7 @@ impl<'a> Swap<'a> {
 impl From<EngineError> for Halt {
     fn from(error: EngineError) -> Self {
         let reason = match error.kind {
+            EngineErrorKind::Unreachable => return Self::Away(chain(&error)),
             EngineErrorKind::NotFound => FailureReason::CandidateGone,
             EngineErrorKind::Pull => FailureReason::Pull,
             _ => FailureReason::Engine,

@@ -6,7 +6,7 @@ use tokio::time::{Duration, Instant};
 use crate::decide::gate::{Bake, Verdict};
 use crate::decide::retention::superseded;
 use crate::model::{
-    AppSwitch, Container, ContainerId, FailureReason, InFlight, Target, TargetCounters, Time, TrafficStats,
+    AppSwitch, Container, ContainerId, FailureReason, InFlight, Step, Target, TargetCounters, Time, TrafficStats,
 };
 use crate::ports::TrafficError;
 
@@ -16,6 +16,9 @@ use crate::engine::parking;
 
 /// A proxy that does not answer is waited for so long: it is restarted within a second.
 pub(super) const SWITCH_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A request that found nobody fails within this time.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// What is cut at the deadline is spread over so long, so that clients do not come back all at once.
 const CUT_OVER: Duration = Duration::from_secs(5);
@@ -81,12 +84,21 @@ impl Swap<'_> {
         let until = until.unwrap_or_else(|| Utc::now() + self.executor.app.timing.bake);
         let first = self.inspect().await?;
         let stats = self.executor.ports.traffic.stats().await.unwrap_or_default();
+        let mut before = counted(&stats, &first.id).unwrap_or_default();
+        // Errors from before an interruption, and of requests from then, may be those of a host that was starting.
+        let interrupted = !self.plan.steps.iter().any(|step| matches!(step, Step::Switch { .. }));
+        let settled = Instant::now() + if interrupted { SETTLING } else { Duration::ZERO };
         let old = self.plan.fallback.as_ref().and_then(|id| counted(&stats, id)).unwrap_or_default();
         let bake = Bake::new(until, first.started.unwrap_or_else(Utc::now), first.restart_count, &old);
         loop {
             let container = self.baking().await?;
             let stats = self.executor.ports.traffic.stats().await.unwrap_or_default();
-            match bake.sample(Utc::now(), &container, counted(&stats, &container.id).as_ref()) {
+            let counters = counted(&stats, &container.id);
+            if Instant::now() < settled {
+                before = counters.clone().unwrap_or_default();
+            }
+            let since = counters.map(|counters| counters.since(&before));
+            match bake.sample(Utc::now(), &container, since.as_ref()) {
                 Verdict::Wait => self.pause(LOOK).await?,
                 Verdict::Passed(note) => return Ok(note),
                 Verdict::Failed(reason, message) => return Err(Halt::Failed(reason, message)),
