@@ -86,6 +86,8 @@ pub struct EngineEvent {
     pub app: Option<AppName>,
     /// It.
     pub container: ContainerId,
+    /// What it is called and, when it has just been renamed, was called; empty where that is not known.
+    pub names: Vec<String>,
     /// The engine's word: `start`, `die`, `health_status: unhealthy`, `destroy`, …
     pub action: String,
 }
