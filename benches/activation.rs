@@ -83,8 +83,13 @@ async fn measure() {
         store: store.clone(),
         metrics: metrics.clone(),
     };
-    let settings =
-        Settings { owner: "bench".to_owned(), parallel_swaps: 1, ties: Arc::default(), pulls: Arc::default() };
+    let settings = Settings {
+        owner: "bench".to_owned(),
+        parallel_swaps: 1,
+        ties: Arc::default(),
+        pulls: Arc::default(),
+        own: None,
+    };
     let fleet = Fleet::start(ports, settings, config.apps.clone(), shutdown.clone());
     let handle = fleet.handle();
     let receivers = config.hooks.unwrap().receivers;

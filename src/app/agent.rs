@@ -13,18 +13,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
 use crate::docker::Docker;
-use crate::engine::{Adoption, Fleet, Found, Handle, Ports, Settings};
+use crate::engine::{Adoption, Fleet, Found, Handle, Own, Ports, Settings, did_not_take_over};
 use crate::http::webhooks::{self, HookWorker, HooksState, HttpsFetch};
 use crate::http::{self, Access, ApiState, MetricsState};
 use crate::listeners;
 use crate::metrics::Metrics;
-use crate::model::ListenAddr;
+use crate::model::{ContainerId, ListenAddr};
 use crate::ports::Store;
+use crate::registry::RegistryConfig;
 use crate::store::SledStore;
+use crate::supervisor::NotTaken;
 use crate::verify::Verifier;
 use crate::{docker, proxy, registry};
 
-use super::{Error, logging, orphaned, run_dir, system};
+use super::{Error, logging, orphaned, own_container, run_dir, system};
 
 /// How the agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub enum Ended {
     Stopped,
     /// It wants to be started anew, for a configuration that it can't take over while it runs.
     Restart,
+    /// The container that it runs in is not to take the place of the one before it.
+    GaveUp,
 }
 
 /// Runs the agent until it is told to end.
@@ -74,11 +78,19 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
         parallel_swaps: config.parallel_swaps,
         ties: Arc::default(),
         pulls: Arc::default(),
+        own: ourselves(&config),
     };
+    if let Some(NotTaken { container, why }) = NotTaken::take(&config.state_dir) {
+        did_not_take_over(&ports, &ContainerId(container), &why).await;
+    }
+    let give_up = settings.own.as_ref().map(|own| own.give_up.clone()).unwrap_or_default();
     let mut fleet = Fleet::start(ports, settings, config.apps.clone(), shutdown.clone());
     let doors = doors(&config, &fleet.handle(), &store, &metrics, &mut passed, &shutdown)?;
     let found = config.adopt.enabled.then(|| fleet.seek(adoption(&config)));
-    let ended = attend(path, &config, &mut fleet, found).await?;
+    let ended = tokio::select! {
+        ended = attend(path, &config, &mut fleet, found) => ended?,
+        () = give_up.cancelled() => Ended::GaveUp,
+    };
     tracing::info!("agent ends at the next safe point");
     shutdown.cancel();
     fleet.join().await;
@@ -91,21 +103,22 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
 }
 
 fn adoption(config: &Config) -> Adoption {
-    let mut adopt = config.adopt.clone();
-    adopt.own = own_container();
+    let adopt = config.adopt.clone();
     Adoption {
         every: adopt.every,
         scope: adopt.scope.clone(),
         owner: config.state_dir.display().to_string(),
-        read: Arc::new(move |inspected, name| adopt.read(inspected, name)),
+        own: own_container().map(ContainerId),
+        read: Arc::new(move |inspected, name, own| adopt.read(inspected, name, own)),
     }
 }
 
-/// The id of the container that we run in, if we do: the engine mounts files from its directory.
-fn own_container() -> Option<String> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let (_, rest) = mounts.split_once("/containers/")?;
-    rest.get(..64).filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit())).map(str::to_owned)
+/// What the engine has to know to swap the container that we run in.
+fn ourselves(config: &Config) -> Option<Own> {
+    let id = ContainerId(own_container()?);
+    let file = crate::supervisor::successor_file(&config.state_dir);
+    let announce = move |next: &ContainerId| std::fs::write(&file, &next.0);
+    Some(Own { id, announce: Arc::new(announce), give_up: CancellationToken::new() })
 }
 
 /// One agent a state directory: two would undo each other's work.
@@ -124,7 +137,7 @@ fn ports(config: &Config, metrics: &Metrics) -> Result<Ports, Error> {
     let store = SledStore::open(&config.state_dir)
         .map_err(|error| Error::System { operation: "open the memory".to_owned(), source: Box::new(error) })?;
     let store: Arc<SledStore> = Arc::new(store);
-    let registries = config.registries.iter().map(|(name, r)| (name.clone(), registry_config(r))).collect();
+    let registries = config.registries.clone();
     let registry = Arc::new(registry::Client::new(
         registry::Config { registries, ..registry::Config::default() },
         metrics.clone(),
@@ -143,23 +156,6 @@ fn ports(config: &Config, metrics: &Metrics) -> Result<Ports, Error> {
         store,
         metrics: metrics.clone(),
     })
-}
-
-pub(super) fn registry_config(registry: &config::Registry) -> registry::RegistryConfig {
-    registry::RegistryConfig {
-        username: registry.username.clone(),
-        password: registry.password.clone(),
-        password_file: registry.password_file.clone(),
-        provider: registry.provider.clone(),
-        ca_file: registry.ca_file.clone(),
-        client_cert_file: registry.client_cert_file.clone(),
-        client_key_file: registry.client_key_file.clone(),
-        insecure: registry.insecure,
-        http: registry.http,
-        mirrors: registry.mirrors.clone(),
-        aliases: registry.aliases.clone(),
-        max_concurrent: registry.max_concurrent,
-    }
 }
 
 /// Opens the API (TCP and Unix), the metrics and, if there are receivers, the webhooks.
@@ -196,14 +192,14 @@ fn doors(
 }
 
 /// What registries are called by besides their own names.
-fn other_names(registries: &BTreeMap<String, config::Registry>) -> impl Iterator<Item = (String, String)> {
+fn other_names(registries: &BTreeMap<String, RegistryConfig>) -> impl Iterator<Item = (String, String)> {
     registries.iter().flat_map(|(name, one)| one.aliases.iter().map(move |alias| (alias.clone(), name.clone())))
 }
 
 /// The receivers' state and their worker.
 fn webhooks<'a>(
     hooks: &'a config::Hooks,
-    registries: &BTreeMap<String, config::Registry>,
+    registries: &BTreeMap<String, RegistryConfig>,
     handle: &Handle,
     store: &Arc<dyn Store>,
     metrics: &Metrics,

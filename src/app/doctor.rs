@@ -15,7 +15,6 @@ use crate::ports::{Engine, Registry, Traffic};
 use crate::store::SledStore;
 use crate::{docker, proxy, registry};
 
-use super::agent::registry_config;
 use super::{Error, run_dir, system};
 
 /// One thing that was looked at.
@@ -91,7 +90,7 @@ async fn registries(config: &Config, host: Option<&Platform>) -> Vec<Finding> {
         Ok(store) => Arc::new(store),
         Err(error) => return vec![finding("memory", Err(error.to_string()))],
     };
-    let registries = config.registries.iter().map(|(name, r)| (name.clone(), registry_config(r))).collect();
+    let registries = config.registries.clone();
     let client =
         registry::Client::new(registry::Config { registries, ..registry::Config::default() }, Metrics::new(), store);
     let mut findings = Vec::new();

@@ -7,7 +7,6 @@ use crate::model::Credentials;
 use crate::ports::RegistryError;
 use crate::registry::{self, Environment, KeepError, Kept, Verdict};
 
-use super::agent::registry_config;
 use super::{Error, system};
 
 /// Why nothing was kept or erased.
@@ -33,7 +32,6 @@ pub fn login(path: &Path, registry: &str, credentials: &Credentials) -> Result<(
         true => Config::load(path).map_err(Error::Config)?.registries,
         false => Default::default(),
     };
-    let registries = registries.iter().map(|(name, settings)| (name.clone(), registry_config(settings))).collect();
     let config = registry::Config { registries, ..registry::Config::default() };
     runtime()?.block_on(async {
         let verdict = registry::verify(&config, registry, credentials).await?;

@@ -53,6 +53,13 @@ fn system(operation: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error 
     move |source| Error::System { operation, source: Box::new(source) }
 }
 
+/// The id of the container that we run in, if we do: the engine mounts files from its directory.
+fn own_container() -> Option<String> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let (_, rest) = mounts.split_once("/containers/")?;
+    rest.get(..64).filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit())).map(str::to_owned)
+}
+
 /// The directory of the sockets.
 fn run_dir(state_dir: &std::path::Path) -> PathBuf {
     state_dir.join("run")

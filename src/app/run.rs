@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Config, Errors};
 use crate::supervisor::{self, Listeners};
 
-use super::{Error, logging, system};
+use super::{Error, logging, own_container, system};
 
 /// Runs the supervisor until it is told to end.
 ///
@@ -40,6 +40,7 @@ pub fn run(path: &Path) -> Result<(), Error> {
         listeners: wanted(&config),
         log: (config.log.json, config.log.level.clone()),
         reload: Box::new(reload),
+        container: own_container(),
     }))?;
     Ok(())
 }

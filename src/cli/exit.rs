@@ -22,6 +22,8 @@ pub enum Exit {
     TimedOut = 6,
     /// The agent wants to be started anew (EX_TEMPFAIL); only its supervisor sees this.
     Restart = 75,
+    /// The agent says that its container must not take the place of the one before it; only its supervisor sees this.
+    GaveUp = 76,
 }
 
 impl From<Exit> for ExitCode {

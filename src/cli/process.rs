@@ -16,6 +16,7 @@ pub(super) fn agent(config: &Path) -> Result<Exit, Failure> {
     Ok(match app::agent(config).map_err(failed)? {
         Ended::Stopped => Exit::Done,
         Ended::Restart => Exit::Restart,
+        Ended::GaveUp => Exit::GaveUp,
     })
 }
 

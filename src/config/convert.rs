@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use crate::model::{App, ListenAddr, Route};
+use crate::registry::RegistryConfig;
 
 use super::app::app;
 use super::errors::Report;
 use super::file::{AdoptFile, DefaultsFile, File};
 use super::hooks::hooks;
 use super::registry::registry;
-use super::{Adopt, Api, Config, Docker, Log, Registry};
+use super::{Adopt, Api, Config, Docker, Log};
 
 /// Takes a file that fits the schema.
 pub(super) fn convert(file: File, fingerprint: String, report: &mut Report) -> Option<Config> {
@@ -55,7 +56,6 @@ fn adopt(file: AdoptFile, defaults: DefaultsFile) -> Adopt {
         enabled: file.enabled.unwrap_or_default(),
         every: file.watch_all.unwrap_or_default(),
         scope: file.scope.unwrap_or_default(),
-        own: None,
         defaults,
     }
 }
@@ -115,4 +115,4 @@ fn one_of<'a>(path: &str, text: Option<&str>, allowed: &[&'a str], report: &mut 
 }
 
 /// The registries' settings by name.
-pub(super) type Registries = BTreeMap<String, Registry>;
+pub(super) type Registries = BTreeMap<String, RegistryConfig>;

@@ -88,8 +88,6 @@ pub struct Adopt {
     pub every: bool,
     /// Only those with this scope; empty: only those without one.
     pub scope: String,
-    /// The id of the container that tagboat itself runs in.
-    pub own: Option<String>,
     defaults: file::DefaultsFile,
 }
 
@@ -118,35 +116,6 @@ pub struct Log {
     pub json: bool,
     /// The least level that is shown.
     pub level: String,
-}
-
-/// A registry.
-#[derive(Debug, Clone)]
-pub struct Registry {
-    /// The user.
-    pub username: Option<String>,
-    /// The password.
-    pub password: Option<SecretString>,
-    /// A file with the password.
-    pub password_file: Option<PathBuf>,
-    /// Who else knows who we are.
-    pub provider: Option<crate::registry::Provider>,
-    /// Certificates to trust.
-    pub ca_file: Option<PathBuf>,
-    /// The certificate that we show.
-    pub client_cert_file: Option<PathBuf>,
-    /// Its key.
-    pub client_key_file: Option<PathBuf>,
-    /// TLS with whoever answers.
-    pub insecure: bool,
-    /// Plain HTTP.
-    pub http: bool,
-    /// Mirrors, asked first.
-    pub mirrors: Vec<String>,
-    /// Other names of it.
-    pub aliases: Vec<String>,
-    /// Requests at once.
-    pub max_concurrent: Option<usize>,
 }
 
 impl Config {

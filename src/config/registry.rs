@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use crate::model::Repository;
-use crate::registry::{AwsSettings, AzureSettings, ExecSettings, Given, GoogleSettings, Provider};
+use crate::registry::{AwsSettings, AzureSettings, ExecSettings, Given, GoogleSettings, Provider, RegistryConfig};
 
-use super::Registry;
 use super::app::split;
 use super::errors::Report;
 use super::file::RegistryFile;
@@ -16,7 +15,7 @@ use super::units::period;
 /// Every provider.
 const PROVIDERS: [&str; 7] = ["ecr", "ecr-public", "google", "azure", "ghcr", "digitalocean", "exec"];
 
-pub(super) fn registry(name: &str, mut file: RegistryFile, report: &mut Report) -> Registry {
+pub(super) fn registry(name: &str, mut file: RegistryFile, report: &mut Report) -> RegistryConfig {
     let path = format!("registries.{name}");
     check_name(name, &file, &path, report);
     let provider = provider(&mut file, name, &path, report);
@@ -34,7 +33,7 @@ pub(super) fn registry(name: &str, mut file: RegistryFile, report: &mut Report) 
     }
     let (insecure, http) = (file.insecure.unwrap_or_default(), file.http.unwrap_or_default());
     check_way(name, &file, (insecure, http), &path, report);
-    Registry {
+    RegistryConfig {
         username: file.username.filter(|_| has_password),
         password: file.password.filter(|p| !p.is_empty()).map(SecretString::from),
         password_file: file.password_file.map(PathBuf::from),

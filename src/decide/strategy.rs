@@ -12,6 +12,22 @@ pub fn choose(inspected: &Value) -> (Strategy, String) {
     }
 }
 
+/// The container that tagboat itself runs in: the next one takes over while this one runs, whatever they share.
+///
+/// # Errors
+/// What two of it can't have at once.
+pub fn of_ourselves(inspected: &Value) -> Result<(Strategy, String), String> {
+    let host = &inspected["HostConfig"];
+    let taken = published(host).map(|port| format!("it publishes port {port}"));
+    let taken = taken.or_else(|| fixed_address(inspected).map(|address| format!("its address {address} is fixed")));
+    match taken {
+        Some(what) => Err(format!(
+            "tagboat runs in it, and the next one can't take over while it runs, because {what}: use the host's network"
+        )),
+        None => Ok((Strategy::Overlap, "tagboat runs in it: the next one takes over from it".to_owned())),
+    }
+}
+
 /// How an app behind the proxy is to be swapped, as its file or label says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Said {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::by_name::serving_name;
-use crate::model::{App, label};
+use crate::model::{App, ContainerId, label};
 
 use super::Ports;
 use super::handle::Shared;
@@ -24,8 +24,9 @@ const BURST: Duration = Duration::from_millis(300);
 /// Waits after an engine that did not answer.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Turns a container's inspect document into an app, given the name of the one that serves. The errors name the label.
-pub type Reader = Arc<dyn Fn(&Value, &str) -> Result<App, Vec<String>> + Send + Sync>;
+/// Turns a container's inspect document into an app, given the name of the one that serves and whether we run in it. The
+/// errors name the label.
+pub type Reader = Arc<dyn Fn(&Value, &str, bool) -> Result<App, Vec<String>> + Send + Sync>;
 
 /// Which containers are adopted, and how their labels are read.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ pub struct Adoption {
     pub scope: String,
     /// The value of our owner label: what carries another's is not ours to adopt.
     pub owner: String,
+    /// The container that we run in.
+    pub own: Option<ContainerId>,
     /// Reads the labels.
     pub read: Reader,
 }
@@ -85,16 +88,20 @@ impl Adoption {
     fn sort(&self, documents: &[Value]) -> Found {
         let mut families: BTreeMap<&str, &Value> = BTreeMap::new();
         for document in documents.iter().filter(|document| self.wants(document)) {
-            let name = document["Name"].as_str().unwrap_or_default().trim_start_matches('/');
+            let name = name_of(document);
             let serving = serving_name(name);
             // The one that has the name speaks for its candidates.
             if name == serving || !families.contains_key(serving) {
                 families.insert(serving, document);
             }
         }
+        // Of ours there are two while the next one takes over, and the one that speaks for both is the other one.
+        let own = self.own.as_ref().map(|own| own.0.as_str());
+        let of_ours = |document: &&Value| own.is_some() && document["Id"].as_str() == own;
+        let ours = documents.iter().find(of_ours).map(|document| serving_name(name_of(document)));
         let mut found = Found::default();
         for (name, document) in families {
-            match (self.read)(document, name) {
+            match (self.read)(document, name, ours == Some(name)) {
                 Ok(app) => found.apps.push(app),
                 Err(problems) => {
                     found.refused.insert(name.to_owned(), problems);
@@ -118,6 +125,10 @@ impl Adoption {
     }
 }
 
+fn name_of(document: &Value) -> &str {
+    document["Name"].as_str().unwrap_or_default().trim_start_matches('/')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,11 +136,11 @@ mod tests {
     use serde_json::json;
 
     fn adoption(every: bool, scope: &str) -> Adoption {
-        let read: Reader = Arc::new(|document: &Value, name: &str| match document["bad"].as_str() {
+        let read: Reader = Arc::new(|document: &Value, name: &str, _| match document["bad"].as_str() {
             Some(bad) => Err(vec![bad.to_owned()]),
             None => Ok(app(name)),
         });
-        Adoption { every, scope: scope.to_owned(), owner: "me".to_owned(), read }
+        Adoption { every, scope: scope.to_owned(), owner: "me".to_owned(), own: None, read }
     }
 
     fn container(name: &str, labels: &Value) -> Value {
@@ -163,6 +174,24 @@ mod tests {
         let previous = container("shop.prev-1", &labels);
         for documents in [vec![old, next.clone()], vec![previous.clone(), next], vec![previous]] {
             assert_eq!(names(&adoption(false, ""), &documents), ["shop"]);
+        }
+    }
+
+    #[test]
+    fn what_we_run_in_is_known_by_either_of_two_while_the_next_one_takes_over() {
+        let labels = json!({"tagboat.enable": "true"});
+        let mut old = container("tagboat", &labels);
+        let mut next = container("tagboat.next-1", &labels);
+        old["Id"] = json!("old");
+        next["Id"] = json!("next");
+        let other = container("shop", &labels);
+        let read: Reader = Arc::new(|_: &Value, name: &str, own| Err(vec![format!("{name} {own}")]));
+        for (own, wanted) in [(Some("old"), "true"), (Some("next"), "true"), (None, "false"), (Some("gone"), "false")] {
+            let own = own.map(|own| ContainerId(own.to_owned()));
+            let adoption = Adoption { own, read: read.clone(), ..adoption(false, "") };
+            let refused = adoption.sort(&[old.clone(), next.clone(), other.clone()]).refused;
+            assert_eq!(refused["tagboat"], [format!("tagboat {wanted}")]);
+            assert_eq!(refused["shop"], ["shop false"]);
         }
     }
 

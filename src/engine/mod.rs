@@ -29,6 +29,7 @@ mod journal;
 mod looking;
 mod lookout;
 mod observer;
+mod ourselves;
 mod parking;
 mod pruning;
 mod pulls;
@@ -54,6 +55,7 @@ pub use bus::explain;
 pub use fleet::Fleet;
 pub use handle::Handle;
 pub use hinter::Hinter;
+pub use ourselves::{Announce, Own, did_not_take_over};
 pub use pulls::Pulls;
 pub use ties::Ties;
 
@@ -85,4 +87,6 @@ pub struct Settings {
     pub ties: Arc<Ties>,
     /// An image that several apps run is pulled once.
     pub pulls: Arc<Pulls>,
+    /// The container that we run in, if we do.
+    pub own: Option<Own>,
 }

@@ -114,8 +114,13 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn start(world: &Arc<World>, registry: Arc<dyn Registry>, apps: Vec<App>) -> Self {
         let stop = CancellationToken::new();
-        let settings =
-            Settings { owner: "test".to_owned(), parallel_swaps: 1, ties: Arc::default(), pulls: Arc::default() };
+        let settings = Settings {
+            owner: "test".to_owned(),
+            parallel_swaps: 1,
+            ties: Arc::default(),
+            pulls: Arc::default(),
+            own: None,
+        };
         let fleet = Fleet::start(world.ports(registry), settings, apps, stop.clone());
         Self { handle: fleet.handle(), fleet, stop }
     }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
@@ -28,6 +28,9 @@ const HEALED: Duration = Duration::from_secs(60);
 
 /// The exit code of a child that wants to be started anew.
 pub const RESTART: i32 = 75;
+
+/// The exit code of an agent that is not content with the container that it runs in: it is not started again.
+pub const GAVE_UP: i32 = 76;
 
 /// The first descriptor that is passed.
 pub(super) const FIRST_FD: i32 = 3;
@@ -70,19 +73,21 @@ pub(super) struct Child {
     keeper: JoinHandle<()>,
     /// Of its process; 0 while it has none.
     pid: Arc<AtomicU32>,
+    stopped: AtomicBool,
 }
 
 impl Child {
     pub(super) fn start(spec: Spec) -> Self {
         let (orders, inbox) = mpsc::unbounded_channel();
         let pid = Arc::new(AtomicU32::new(0));
-        Self { orders, keeper: tokio::spawn(keep(spec, inbox, pid.clone())), pid }
+        Self { orders, keeper: tokio::spawn(keep(spec, inbox, pid.clone())), pid, stopped: AtomicBool::new(false) }
     }
 
     /// A child that the program before this one started in our place; it ends by itself and is not started again.
     pub(super) fn adopt(role: &'static str, pid: u32) -> Self {
         let (orders, inbox) = mpsc::unbounded_channel();
-        Self { orders, keeper: tokio::spawn(outlive(role, pid, inbox)), pid: Arc::new(AtomicU32::new(pid)) }
+        let keeper = tokio::spawn(outlive(role, pid, inbox));
+        Self { orders, keeper, pid: Arc::new(AtomicU32::new(pid)), stopped: AtomicBool::new(false) }
     }
 
     /// The number of its process, if it has one now.
@@ -98,6 +103,7 @@ impl Child {
 
     /// Asks it to end, and kills it after the grace.
     pub(super) fn stop(&self, signal: Signal, grace: Duration) {
+        self.stopped.store(true, Ordering::Relaxed);
         let _ = self.orders.send(Order::Stop(signal, grace));
     }
 
@@ -105,9 +111,16 @@ impl Child {
         let _ = self.orders.send(Order::Kill);
     }
 
+    /// Whether it was told to end.
+    pub(super) fn was_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
     /// Waits until it has ended after a `stop`.
     pub(super) async fn ended(&mut self) {
-        let _ = (&mut self.keeper).await;
+        if !self.has_ended() {
+            let _ = (&mut self.keeper).await;
+        }
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -197,6 +210,10 @@ async fn follow(spec: &Spec, process: &mut Process, pid: u32, orders: &mut mpsc:
                 if status.as_ref().is_ok_and(|status| status.code() == Some(RESTART)) {
                     tracing::info!(role = spec.role, pid, "starts anew for the new configuration");
                     return End::Anew;
+                }
+                if status.as_ref().is_ok_and(|status| status.code() == Some(GAVE_UP)) {
+                    tracing::error!(role = spec.role, pid, "gave up");
+                    return End::Told;
                 }
                 let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
                 tracing::error!(role = spec.role, pid, status, "died; it is started again");

@@ -5,9 +5,11 @@
 //! children see that it has died by the end of their standard input, and end in order.
 
 mod child;
+mod handover;
 mod run;
 #[cfg(test)]
 mod stub;
 
-pub use child::RESTART;
+pub use child::{GAVE_UP, RESTART};
+pub use handover::{NotTaken, successor_file};
 pub use run::{Config, Error, Listeners, Reload, Upgrade, run};

@@ -1,24 +1,30 @@
 //! The supervisor's loop.
 
+mod children;
+mod signals;
 mod sockets;
+mod takeover;
 mod upgrade;
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::Duration;
 
 use crate::listeners::{self, BindError};
 use crate::model::ListenAddr;
 
-use self::sockets::{Bound, bind_all, bind_when_free, proxy_names, shared};
-use super::child::{Child, Spec};
+use self::children::{agent_spec, answers, control, next_generation, proxy_spec};
+use self::signals::Signals;
+use self::sockets::{Bound, bind_all, bind_when_free, proxy_names};
+use self::takeover::Given;
+use super::child::Child;
+use super::handover::{Link, Message, is_successor};
 pub(super) use upgrade::UPGRADED;
 pub use upgrade::Upgrade;
 
@@ -27,9 +33,6 @@ const AGENT_GRACE: Duration = Duration::from_secs(60);
 
 /// A proxy may take so long to finish what it has: its own graces and a little more.
 const PROXY_GRACE: Duration = Duration::from_secs(330);
-
-/// A new proxy must answer within this time, or the old one stays.
-const PROXY_START: Duration = Duration::from_secs(10);
 
 /// What is to be listened on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +60,8 @@ pub struct Config {
     pub log: (bool, String),
     /// Reads the configuration anew.
     pub reload: Reload,
+    /// The id of the container that this is in.
+    pub container: Option<String>,
 }
 
 /// A supervisor that could not start.
@@ -90,6 +95,15 @@ pub enum Error {
     /// Signals can't be received.
     #[error("failed to receive signals")]
     Signals(#[source] io::Error),
+    /// The container that runs does not give its place away.
+    #[error("failed to take over from the container that runs")]
+    TakeOver(#[source] io::Error),
+    /// It wants its place back.
+    #[error("the container before this one has taken its place back: see its log")]
+    TakenBack,
+    /// The agent says that this container is no good.
+    #[error("the agent has given up, and the container before this one has its place back")]
+    GivenUp,
 }
 
 struct Supervisor {
@@ -104,44 +118,37 @@ struct Supervisor {
     report: Option<JoinHandle<()>>,
     /// It can't go on.
     failed: bool,
+    /// Held as long as the state directory is ours.
+    lock: Option<File>,
+    /// Where the next version of our container asks for our place.
+    door: Option<UnixListener>,
+    /// The one that we take over from, until it has ended.
+    incumbent: Option<Link>,
 }
 
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When it can't start; nothing was started then.
+/// When it can't start; nothing was started then. Or when another one takes its place.
 pub async fn run(config: Config) -> Result<(), Error> {
-    let _lock = lock(&config.state_dir)?;
-    let mut term = signal(SignalKind::terminate()).map_err(Error::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(Error::Signals)?;
-    let mut upgrade = signal(SignalKind::user_defined2()).map_err(Error::Signals)?;
+    let mut signals = Signals::new().map_err(Error::Signals)?;
     let mut supervisor = tokio::select! {
-        started = Supervisor::start(config) => started?,
-        _ = term.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        started = Supervisor::take_place(config) => started?,
+        () = signals.end.told() => return Ok(()),
     };
     if let Ok(told) = std::env::var(UPGRADED) {
         supervisor.take_over(&told);
     }
-    loop {
-        tokio::select! {
-            _ = term.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => supervisor.reload().await,
-            _ = upgrade.recv() => supervisor.upgrade().await,
-        }
-        if supervisor.failed {
-            return Err(Error::Upgrade);
-        }
+    let ended = supervisor.work(&mut signals).await;
+    if matches!(ended, Err(Error::Upgrade)) {
+        return ended;
     }
     tracing::info!("ending: the agent first, then the proxy");
     tokio::select! {
         () = supervisor.stop() => {}
-        _ = term.recv() => supervisor.kill().await,
-        _ = interrupt.recv() => supervisor.kill().await,
+        () = signals.end.told() => supervisor.kill().await,
     }
-    Ok(())
+    ended
 }
 
 /// One tagboat a state directory.
@@ -165,16 +172,71 @@ fn lock(dir: &Path) -> Result<File, Error> {
 }
 
 impl Supervisor {
-    async fn start(config: Config) -> Result<Self, Error> {
-        let mut passed = listeners::inherited();
+    /// Starts, or takes over from another one if that is what this container was made for.
+    async fn take_place(config: Config) -> Result<Self, Error> {
+        match (lock(&config.state_dir), config.container.clone()) {
+            (Ok(lock), _) => Self::start(config, listeners::inherited(), Some(lock), None).await,
+            (Err(Error::Locked { .. }), Some(own)) if is_successor(&config.state_dir, &own) => {
+                tracing::info!("taking over from the container that runs");
+                let Given { link, sockets } = takeover::ask(&config, &own).await?;
+                let lock = lock(&config.state_dir)?;
+                Self::start(config, sockets, Some(lock), Some(link)).await
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Does what it is told until it is told to end.
+    async fn work(&mut self, signals: &mut Signals) -> Result<(), Error> {
+        tokio::select! {
+            proved = self.prove() => proved?,
+            () = signals.end.told() => return Ok(()),
+        }
+        loop {
+            tokio::select! {
+                () = signals.end.told() => return Ok(()),
+                _ = signals.hangup.recv() => self.reload().await,
+                _ = signals.upgrade.recv() => self.upgrade().await,
+                heard = heard(self.incumbent.as_mut()) => self.heard(&heard)?,
+                () = self.agent.ended() => self.given_up().await?,
+                stream = takeover::asked(self.door.as_ref()) => tokio::select! {
+                    () = self.hand_over(stream) => {}
+                    () = signals.end.told() => return Ok(()),
+                },
+            }
+            if self.failed {
+                return Err(Error::Upgrade);
+            }
+        }
+    }
+
+    async fn start(
+        config: Config,
+        mut passed: Vec<(String, TcpListener)>,
+        lock: Option<File>,
+        incumbent: Option<Link>,
+    ) -> Result<Self, Error> {
         let wanted = config.listeners.clone();
         let proxy_sockets = bind_when_free(proxy_names(&wanted.proxy), &mut passed).await?;
         let agent_sockets = bind_when_free(wanted.agent, &mut passed).await?;
         let generation = next_generation(&config.state_dir.join("run"));
         let proxy = Child::start(proxy_spec(&config, generation, &proxy_sockets));
         let agent = Child::start(agent_spec(&config, &agent_sockets));
-        let (retired, report, failed) = (Vec::new(), None, false);
-        Ok(Self { config, proxy_sockets, agent_sockets, generation, agent, proxy, retired, report, failed })
+        let door = takeover::open(&config);
+        Ok(Self {
+            config,
+            proxy_sockets,
+            agent_sockets,
+            generation,
+            agent,
+            proxy,
+            retired: Vec::new(),
+            report: None,
+            failed: false,
+            lock,
+            door,
+            incumbent,
+        })
     }
 
     /// SIGHUP: an invalid file changes nothing; changed listeners cost a new proxy, or a restart of the agent, and no
@@ -253,6 +315,7 @@ impl Supervisor {
         if let Some(report) = self.report.take() {
             report.abort();
         }
+        self.give_back().await;
         self.agent.stop(Signal::TERM, AGENT_GRACE);
         self.agent.ended().await;
         self.proxy.stop(Signal::TERM, PROXY_GRACE);
@@ -267,62 +330,17 @@ impl Supervisor {
         tracing::warn!("asked twice: what is under way is cut");
         for child in [&mut self.agent, &mut self.proxy].into_iter().chain(&mut self.retired) {
             child.kill();
-            if !child.has_ended() {
-                child.ended().await;
-            }
+            child.ended().await;
         }
     }
 }
 
-fn control(config: &Config, generation: u64) -> PathBuf {
-    config.state_dir.join("run").join(format!("proxy-{generation}.sock"))
-}
-
-fn proxy_spec(config: &Config, generation: u64, sockets: &[Bound]) -> Spec {
-    let text = |path: PathBuf| path.display().to_string();
-    let args = vec![
-        "proxy".to_owned(),
-        "--state-dir".to_owned(),
-        text(config.state_dir.clone()),
-        "--control".to_owned(),
-        text(control(config, generation)),
-    ];
-    let format = if config.log.0 { "json" } else { "text" };
-    let env = vec![("TAGBOAT_LOG_FORMAT", format.to_owned()), ("TAGBOAT_LOG_LEVEL", config.log.1.clone())];
-    Spec { role: "proxy", exe: config.exe.clone(), args, env, sockets: shared(sockets) }
-}
-
-fn agent_spec(config: &Config, sockets: &[Bound]) -> Spec {
-    let args = vec!["agent".to_owned(), "--config".to_owned(), config.config.display().to_string()];
-    Spec { role: "agent", exe: config.exe.clone(), args, env: Vec::new(), sockets: shared(sockets) }
-}
-
-/// Above every socket that is there; those of proxies that are gone are cleared away.
-fn next_generation(run: &Path) -> u64 {
-    let mut highest = 0;
-    for entry in std::fs::read_dir(run).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|n| n.strip_prefix("proxy-")?.strip_suffix(".sock")?.parse::<u64>().ok());
-        let Some(number) = number else { continue };
-        if UnixStream::connect(entry.path()).is_ok() {
-            highest = highest.max(number);
-        } else {
-            // Left behind by a proxy that was killed.
-            let _ = std::fs::remove_file(entry.path());
-        }
+/// What the one that we take over from says; for ever silent if there is none.
+async fn heard(incumbent: Option<&mut Link>) -> io::Result<Option<Message>> {
+    match incumbent {
+        Some(link) => link.hear().await,
+        None => std::future::pending().await,
     }
-    highest + 1
-}
-
-async fn answers(control: &Path) -> bool {
-    let begun = Instant::now();
-    while begun.elapsed() < PROXY_START {
-        if UnixStream::connect(control).is_ok() {
-            return true;
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
-    false
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod layers;
 mod login;
 mod matrix;
 mod moving;
+mod ourselves;
 mod policy;
 mod proxy;
 mod prune;

@@ -148,6 +148,7 @@ impl Swap<'_> {
     }
 
     pub(super) async fn start(&mut self) -> Stepped {
+        self.announce_successor()?;
         let id = self.candidate()?;
         match self.executor.ports.engine.start(id).await {
             Ok(()) => Ok(String::new()),
@@ -159,6 +160,9 @@ impl Swap<'_> {
     }
 
     pub(super) async fn gate(&mut self) -> Stepped {
+        if self.is_ours_to_give() {
+            return self.be_replaced().await;
+        }
         let app = self.executor.app;
         let timing = &app.timing;
         let first = self.inspect().await?;

@@ -12,11 +12,13 @@ mod hooks;
 mod in_turns;
 mod jobs;
 mod making_jobs;
+mod ourselves;
 mod outage;
 mod service;
 mod undoing;
 
 pub(super) use candidate::{SHELF, local_repository};
+pub(super) use undoing::LOG_LINES;
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ use crate::model::{
 use super::{Halt, Swap, chain};
 
 /// Lines of a failed candidate's output that are kept as evidence.
-pub(super) const LOG_LINES: usize = 50;
+pub(in crate::engine) const LOG_LINES: usize = 50;
 
 impl Swap<'_> {
     /// Undoes what can be undone and says how the deployment ended.

@@ -104,16 +104,17 @@ async fn agent(sim: &Sim, app: &App, acts: &[(TimeDelta, Act)], limit: TimeDelta
     };
     let shutdown = CancellationToken::new();
     let declared = if !app.strategy.is_by_name() { vec![app.clone()] } else { Vec::new() };
-    let settings = Settings { owner: OWNER.to_owned(), parallel_swaps: 2, ties: Arc::default(), pulls: Arc::default() };
+    let settings =
+        Settings { owner: OWNER.to_owned(), parallel_swaps: 2, ties: Arc::default(), pulls: Arc::default(), own: None };
     let mut fleet = Fleet::start(ports, settings, declared, shutdown);
     let handle = fleet.handle();
     let mut found = app.strategy.is_by_name().then(|| {
         let model = app.clone();
-        let read = Arc::new(move |_: &Value, name: &str| {
+        let read = Arc::new(move |_: &Value, name: &str, _| {
             let origin = Origin::Adopted { container: name.to_owned() };
             Ok(App { name: name.parse().expect("a name"), origin, ..model.clone() })
         });
-        fleet.seek(Adoption { every: false, scope: String::new(), owner: OWNER.to_owned(), read })
+        fleet.seek(Adoption { every: false, scope: String::new(), owner: OWNER.to_owned(), own: None, read })
     });
     let mut acts = acts.iter();
     let mut next = acts.next();

@@ -28,17 +28,14 @@ impl Stage {
         let listeners = listeners(proxy, agent);
         std::fs::create_dir_all(dir.path().join("run")).unwrap();
         let next: Next = Arc::new(Mutex::new(Ok(listeners.clone())));
-        let read = next.clone();
-        let config = Config {
-            exe: stub(dir.path(), OBEDIENT),
-            config: dir.path().join("tagboat.yaml"),
-            state_dir: dir.path().to_owned(),
-            listeners,
-            log: (false, "info".to_owned()),
-            reload: Box::new(move || read.lock().unwrap().clone()),
-        };
-        let supervisor = Supervisor::start(config).await.unwrap();
-        Self { dir, next, supervisor }
+        let config = config(dir.path(), listeners, next.clone(), None);
+        let supervisor = Supervisor::start(config, Vec::new(), None, None).await.unwrap();
+        let stage = Self { dir, next, supervisor };
+        for role in ["proxy", "agent"] {
+            let started = || (stage.count(&format!("{role} start")) > 0).then_some(());
+            wait_for(role, started).await;
+        }
+        stage
     }
 
     /// The control socket of a proxy that is to come, made by us because a script can't.
@@ -52,6 +49,18 @@ impl Stage {
 
     fn count(&self, start: &str) -> usize {
         lines(self.dir.path()).iter().filter(|line| line.starts_with(start)).count()
+    }
+}
+
+fn config(dir: &Path, listeners: Listeners, next: Next, container: Option<&str>) -> Config {
+    Config {
+        exe: stub(dir, OBEDIENT),
+        config: dir.join("tagboat.yaml"),
+        state_dir: dir.to_owned(),
+        listeners,
+        log: (false, "info".to_owned()),
+        reload: Box::new(move || next.lock().unwrap().clone()),
+        container: container.map(str::to_owned),
     }
 }
 
@@ -214,4 +223,67 @@ fn the_generation_is_above_every_living_socket_and_the_dead_are_cleared_away() {
     assert!(path(3).exists() && !path(7).exists());
     drop(living);
     assert_eq!(next_generation(dir.path()), 1);
+}
+
+#[tokio::test]
+async fn the_next_one_takes_over_and_when_it_ends_everything_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, address) = (dir.path().to_owned(), free());
+    let wanted = listeners(&[&address], &[("api", "127.0.0.1:0")]);
+    let next: Next = Arc::new(Mutex::new(Ok(wanted.clone())));
+    let contained = |id: &str| config(&path, wanted.clone(), next.clone(), Some(id));
+    let count = |start: &str| lines(&path).iter().filter(|line| line.starts_with(start)).count();
+    let mut old = Supervisor::take_place(contained("old")).await.unwrap();
+    wait_for("the old one", || (count("agent start") == 1 && count("proxy start") == 1).then_some(())).await;
+    let mut signals = Signals::new().unwrap();
+    let story = async {
+        let stranger = Supervisor::take_place(contained("next")).await;
+        assert!(matches!(stranger.map(|_| ()), Err(Error::Locked { .. })), "it was not announced");
+        std::fs::write(crate::supervisor::successor_file(&path), "next").unwrap();
+        let mut next = Supervisor::take_place(contained("next")).await.unwrap();
+        assert_eq!(count("agent term"), 1, "the old agent has ended before the next one started");
+        assert_eq!(count("proxy usr2"), 0, "the old proxy serves until the next one answers");
+        let _answers = [control(&next.config, next.generation), path.join("run/agent.sock")]
+            .map(|place| UnixListener::bind(place).unwrap());
+        next.prove().await.unwrap();
+        wait_for("the old proxy retires", || (count("proxy usr2") == 1).then_some(())).await;
+        std::net::TcpStream::connect(&address).unwrap();
+        drop(next);
+        wait_for("the old one is back", || (count("agent start") == 3 && count("proxy start") == 3).then_some(()))
+            .await;
+        let note = crate::supervisor::NotTaken::take(&path).unwrap();
+        assert_eq!((note.container.as_str(), note.why.as_str()), ("next", "it has given up or ended"));
+        assert!(matches!(lock(&path), Err(Error::Locked { .. })));
+    };
+    tokio::select! {
+        ended = old.work(&mut signals) => panic!("{ended:?}"),
+        () = story => {}
+    }
+    old.stop().await;
+}
+
+#[tokio::test]
+async fn a_next_one_that_is_told_to_end_gives_the_place_back_before_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    let wanted = listeners(&["127.0.0.1:0"], &[]);
+    let next: Next = Arc::new(Mutex::new(Ok(wanted.clone())));
+    let contained = |id: &str| config(&path, wanted.clone(), next.clone(), Some(id));
+    let count = |start: &str| lines(&path).iter().filter(|line| line.starts_with(start)).count();
+    let mut old = Supervisor::take_place(contained("old")).await.unwrap();
+    std::fs::write(crate::supervisor::successor_file(&path), "next").unwrap();
+    let mut signals = Signals::new().unwrap();
+    let story = async {
+        let mut next = Supervisor::take_place(contained("next")).await.unwrap();
+        wait_for("the next one", || (count("agent start") == 2 && count("proxy start") == 2).then_some(())).await;
+        // Nothing answers: it is not proved, and stopped.
+        next.stop().await;
+        wait_for("the old one is back", || (count("agent start") == 3).then_some(())).await;
+        assert_eq!(count("proxy start"), 2, "the old proxy had not been given up");
+    };
+    tokio::select! {
+        ended = old.work(&mut signals) => panic!("{ended:?}"),
+        () = story => {}
+    }
+    old.stop().await;
 }

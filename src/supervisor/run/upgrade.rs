@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Duration, Instant, sleep};
 
 use super::super::child::{Child, FIRST_FD};
-use super::{AGENT_GRACE, PROXY_START, Supervisor, control};
+use super::children::{PROXY_START, control};
+use super::{AGENT_GRACE, Supervisor};
 use crate::listeners;
 
 /// Set for a supervisor that has taken over in place: the version before it, and the processes that still finish
