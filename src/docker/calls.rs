@@ -8,7 +8,7 @@ use tokio::time::Duration;
 use crate::ports::{EngineError, EngineErrorKind};
 
 use super::error::{of_answer, unreachable};
-use super::{CALL, CONNECT, Config, NEWEST_API, OLDEST_API};
+use super::{CALL, CONNECT, Config, NEWEST_API, OLDEST_API, PING};
 
 /// The daemon's usual socket.
 const USUAL: &str = "unix:///var/run/docker.sock";
@@ -17,6 +17,8 @@ const USUAL: &str = "unix:///var/run/docker.sock";
 #[derive(Debug)]
 pub(super) struct Calls {
     client: Client,
+    /// Makes a connection for each request.
+    fresh: Client,
     base: String,
     pub(super) host: String,
     negotiated: Mutex<Option<(u32, u32)>>,
@@ -39,18 +41,30 @@ impl Calls {
             source: None,
         };
         let builder = Client::builder().connect_timeout(CONNECT).no_proxy();
-        let (builder, base) = if let Some(path) = host.strip_prefix("unix://") {
-            (builder.unix_socket(path), "http://docker".to_owned())
+        let fresh = Client::builder().connect_timeout(CONNECT).no_proxy().pool_max_idle_per_host(0);
+        let (builder, fresh, base) = if let Some(path) = host.strip_prefix("unix://") {
+            (builder.unix_socket(path), fresh.unix_socket(path), "http://docker".to_owned())
         } else if let Some(address) = host.strip_prefix("tcp://").or_else(|| host.strip_prefix("http://")) {
             match &config.cert_path {
-                None => (builder, format!("http://{address}")),
-                Some(dir) => (tls(builder, dir).map_err(refused)?, format!("https://{address}")),
+                None => (builder, fresh, format!("http://{address}")),
+                Some(dir) => {
+                    let both = (tls(builder, dir).map_err(refused)?, tls(fresh, dir).map_err(refused)?);
+                    (both.0, both.1, format!("https://{address}"))
+                }
             }
         } else {
             return Err(refused("it must begin with unix:// or tcp://".to_owned()));
         };
         let client = builder.build().map_err(|error| refused(error.to_string()))?;
-        Ok(Self { client, base, host, negotiated: Mutex::new(None) })
+        let fresh = fresh.build().map_err(|error| refused(error.to_string()))?;
+        Ok(Self { client, fresh, base, host, negotiated: Mutex::new(None) })
+    }
+
+    /// Asks whether it is there, over a new connection. Where systemd has its socket, a connection to one that is ending
+    /// waits for the next one: that is no answer.
+    pub(super) async fn ping(&self) -> Result<(), EngineError> {
+        let asked = self.fresh.get(format!("{}/_ping", self.base)).timeout(PING).send().await;
+        asked.map(|_| ()).map_err(|error| unreachable("reach it", &self.host, Box::new(error.without_url())))
     }
 
     /// The API version to speak: the newest that both know.

@@ -135,6 +135,10 @@ impl Engine for Docker {
         })
     }
 
+    async fn accepts(&self) -> Result<(), EngineError> {
+        self.calls.ping().await
+    }
+
     async fn containers(&self, app: Option<&AppName>) -> Result<Vec<Container>, EngineError> {
         let mut labels = vec![format!("{}={}", label::OWNER, self.owner)];
         labels.extend(app.map(|app| format!("{}={app}", label::APP)));

@@ -36,5 +36,8 @@ const NEWEST_API: (u32, u32) = (1, 51);
 /// A call may take so long; a daemon on a busy disk needs many seconds to remove a container.
 const CALL: Duration = Duration::from_secs(60);
 
+/// Whether it is there is answered within this time, if it is.
+const PING: Duration = Duration::from_secs(3);
+
 /// The daemon is unreachable rather than busy when it does not even accept within this time.
 const CONNECT: Duration = Duration::from_secs(5);

@@ -211,7 +211,9 @@ fn heard(event: EventMessage, owner: &str) -> Option<EngineEvent> {
     // coming and going do.
     let noise =
         if app.is_some() { action.starts_with("exec_") || action == "top" } else { !PRESENCE.contains(&&*action) };
-    (!noise).then(|| EngineEvent { app, container: ContainerId(actor.id.unwrap_or_default()), action })
+    let name = |key: &str| labels.get(key).map(|name| name.trim_start_matches('/').to_owned());
+    let names = ["name", "oldName"].into_iter().filter_map(name).collect();
+    (!noise).then(|| EngineEvent { app, container: ContainerId(actor.id.unwrap_or_default()), names, action })
 }
 
 #[cfg(test)]

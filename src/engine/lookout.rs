@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
+use crate::decide::by_name::serving_name;
 use crate::model::{Origin, RouteSet};
 
 use super::Ports;
@@ -46,8 +47,8 @@ pub(super) async fn containers(ports: Ports, shared: Arc<Shared>, shutdown: Canc
                         Some(app) => slots.get(app).into_iter().for_each(|slot| slot.nudge.notify_one()),
                         None => {
                             shared.strangers.notify_one();
-                            let adopted = slots.values().filter(|slot| slot.app.origin != Origin::Declared);
-                            adopted.for_each(|slot| slot.nudge.notify_one());
+                            let of_it = slots.values().filter(|slot| is_of(&slot.app.origin, &event.names));
+                            of_it.for_each(|slot| slot.nudge.notify_one());
                         }
                     }
                 }
@@ -62,6 +63,15 @@ pub(super) async fn containers(ports: Ports, shared: Arc<Shared>, shutdown: Canc
             () = tokio::time::sleep(RECONNECT) => {}
             () = shutdown.cancelled() => return,
         }
+    }
+}
+
+/// Whether a container that a person made, and that is or was called so, is one of this app's. A hundred apps must not look
+/// because something happened to one.
+fn is_of(origin: &Origin, names: &[String]) -> bool {
+    match origin {
+        Origin::Declared => false,
+        Origin::Adopted { container } => names.is_empty() || names.iter().any(|name| serving_name(name) == container),
     }
 }
 
@@ -112,4 +122,25 @@ async fn mend(ports: &Ports, shared: &Shared) -> Result<bool, crate::ports::Traf
 fn nudge_all(shared: &Shared) {
     let slots = shared.slots.read().expect("no holder panics");
     slots.values().for_each(|slot| slot.nudge.notify_one());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_concerns_the_app_whose_container_has_or_had_the_name() {
+        let shop = Origin::Adopted { container: "shop".to_owned() };
+        for (names, concerned) in [
+            (vec!["shop"], true),
+            (vec!["elsewhere", "shop"], true),
+            (vec!["shop.prev-7"], true),
+            (vec!["shop-2"], false),
+            (vec![], true),
+        ] {
+            let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+            assert_eq!(is_of(&shop, &names), concerned, "{names:?}");
+            assert!(!is_of(&Origin::Declared, &names));
+        }
+    }
 }

@@ -47,8 +47,6 @@ mod timing;
 
 use std::sync::Arc;
 
-use tokio::sync::RwLock;
-
 use crate::metrics::Metrics;
 use crate::ports;
 
@@ -60,6 +58,7 @@ pub use handle::Handle;
 pub use hinter::Hinter;
 pub use ourselves::{Announce, Own, did_not_take_over};
 pub use pulls::Pulls;
+pub use ties::Ties;
 
 /// What the engine acts through.
 #[derive(Clone)]
@@ -85,9 +84,8 @@ pub struct Settings {
     pub owner: String,
     /// Swaps that may be under way at once; a host has one disk and a few cores.
     pub parallel_swaps: usize,
-    /// Held alone by whoever swaps a container that lives in another's namespaces or lends its own: the swap of one
-    /// recreates the other.
-    pub ties: Arc<RwLock<()>>,
+    /// Containers that live in each other's namespaces are not swapped at the same time.
+    pub ties: Arc<Ties>,
     /// An image that several apps run is pulled once.
     pub pulls: Arc<Pulls>,
     /// The container that we run in, if we do.

@@ -239,6 +239,9 @@ impl Engine for World {
     async fn tagged(&self, _: &str) -> Result<Vec<(String, ImageDetails)>, EngineError> {
         Ok(Vec::new())
     }
+    async fn accepts(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
     async fn images(&self) -> Result<Vec<StoredImage>, EngineError> {
         Ok(Vec::new())
     }

@@ -181,6 +181,23 @@ pub struct TargetCounters {
     pub in_flight: InFlight,
 }
 
+impl TargetCounters {
+    /// What was counted after `before`. A proxy that has started since counts from zero, which is taken as it is.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let anew = self.requests < before.requests || self.transport_errors < before.transport_errors;
+        if anew {
+            return self.clone();
+        }
+        Self {
+            requests: self.requests - before.requests,
+            server_errors: self.server_errors.saturating_sub(before.server_errors),
+            transport_errors: self.transport_errors - before.transport_errors,
+            in_flight: self.in_flight,
+        }
+    }
+}
+
 /// The counters of one proxy process.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TrafficStats {

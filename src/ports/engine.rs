@@ -86,6 +86,8 @@ pub struct EngineEvent {
     pub app: Option<AppName>,
     /// It.
     pub container: ContainerId,
+    /// What it is called and, when it has just been renamed, was called; empty where that is not known.
+    pub names: Vec<String>,
     /// The engine's word: `start`, `die`, `health_status: unhealthy`, `destroy`, …
     pub action: String,
 }
@@ -95,6 +97,10 @@ pub struct EngineEvent {
 pub trait Engine: Send + Sync + 'static {
     /// What the engine is.
     async fn info(&self) -> Result<EngineInfo, EngineError>;
+
+    /// Fine when the engine takes a new connection and answers on it at once. One that is ending answers only on those
+    /// that it has, while it ends its containers.
+    async fn accepts(&self) -> Result<(), EngineError>;
 
     /// Every container of ours, in any state, inspected; of one app or of all.
     async fn containers(&self, app: Option<&AppName>) -> Result<Vec<Container>, EngineError>;

@@ -108,18 +108,26 @@ pub(super) async fn send(app: &AppRuntime, mut now: Instant, request: Request<In
         let reused = kept.is_some();
         let mut link = match kept {
             Some(link) => link,
-            None => match Link::connect(upstream.addr()).await {
-                Ok(link) => link,
-                Err(error) => {
-                    drop((claim, turn.take()));
-                    if attempts.may_go_on(app, upstream.clone()).await {
-                        continue;
+            None => {
+                let addr = upstream.addr();
+                match Link::connect(addr).await {
+                    Ok(link) => link,
+                    Err(error) => {
+                        drop((claim, turn.take()));
+                        if upstream.addr() != addr {
+                            // It has moved meanwhile, and was not asked yet.
+                            attempts = Attempts::new(app, Instant::now());
+                            continue;
+                        }
+                        if attempts.may_go_on(app, upstream.clone()).await {
+                            continue;
+                        }
+                        let failure = failed(&upstream, &error);
+                        // The hold has ended with nobody there, which is a matter of time and no error of the app.
+                        return Err(if parked.is_some() { Failure::Overdue } else { failure });
                     }
-                    let failure = failed(&upstream, &error);
-                    // The hold has ended with nobody there, which is a matter of time and no error of the app.
-                    return Err(if parked.is_some() { Failure::Overdue } else { failure });
                 }
-            },
+            }
         };
         let copy = if reused && link.idle(now) > MAY_BE_CLOSING { copy(&request) } else { None };
         let sent = tokio::select! {

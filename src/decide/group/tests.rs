@@ -142,10 +142,12 @@ fn plan(reason: PlanReason) -> Plan {
         digest: digest("new"),
         tag: None,
         generation: Generation(2),
-        serving: Some(fixtures::container("shop.1", 1, 1).id),
-        fallback: None,
+        serving: vec![fixtures::container("shop.1", 1, 1).id],
+        fallback: Vec::new(),
         previous: None,
-        candidate: None,
+        candidates: Vec::new(),
+        stay: Vec::new(),
+        missing: Vec::new(),
         watched: false,
         steps: vec![Step::Switch { expect: 1 }, Step::Bake { until: None }],
     }
@@ -171,7 +173,7 @@ fn what_brings_a_service_back_or_into_being_waits_for_nobody() {
         assert_eq!(is_move(&plan(reason), true), moves, "{}", reason.label());
     }
     assert!(!is_move(&plan(R::TagMoved), false), "what serves has ended: something newer may be the cure");
-    assert!(!is_move(&Plan { serving: None, ..plan(R::ResumedCandidate) }, true), "nothing serves");
+    assert!(!is_move(&Plan { serving: Vec::new(), ..plan(R::ResumedCandidate) }, true), "nothing serves");
     assert!(is_bake(&plan(R::FinishedSwap)) && !is_bake(&plan(R::TagMoved)));
 }
 

@@ -221,7 +221,7 @@ impl Swap<'_> {
     /// it was away.
     pub(super) async fn put_back(&mut self) -> bool {
         let returned = self.back_in_place().await;
-        if let Err(Halt::Failed(_, message)) = &returned {
+        if let Err(Halt::Failed(_, message) | Halt::Away(message)) = &returned {
             let app = self.executor.app.name.as_str();
             tracing::error!(app, "the old version could not be put back yet, and is tried again: {message}");
         }

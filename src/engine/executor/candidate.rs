@@ -209,8 +209,11 @@ impl Swap<'_> {
         let app = self.executor.app;
         let timing = &app.timing;
         let first = self.inspect(id).await?;
-        // A container that is taken back into service was started long ago: its deadline counts from now.
-        let started = if first.restart_policy == "no" { first.started.unwrap_or_else(Utc::now) } else { Utc::now() };
+        // A container that is taken back into service was started long ago: its deadline counts from now. One whose gate
+        // was left half-way, by us or by the engine, may be past it: it is left the time in which a good one passes.
+        let started = first.started.filter(|_| first.restart_policy == "no").unwrap_or_else(Utc::now);
+        let enough = timing.probe_interval * timing.probe_successes + timing.probe_timeout + timing.min_healthy;
+        let started = started.max(Utc::now() - timing.healthy_deadline.saturating_sub(enough));
         let mut gate = Gate::new(timing, started, first.restart_count);
         loop {
             let container = self.inspect(id).await?;

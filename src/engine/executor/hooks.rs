@@ -27,7 +27,7 @@ impl Swap<'_> {
         let why = match self.hooked("pre_stop", hook, container).await {
             Ok(Ok(said)) => return Ok(format!("pre_stop {said}")),
             Ok(Err(why)) | Err(Halt::Failed(_, why)) => why,
-            Err(Halt::Interrupted) => return Err(Halt::Interrupted),
+            Err(halt) => return Err(halt),
         };
         let (app, container) = (self.executor.app.name.as_str(), container.name.as_str());
         tracing::warn!(app, container, "the pre_stop hook failed, and it is stopped all the same: {why}");

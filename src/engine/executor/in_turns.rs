@@ -164,7 +164,7 @@ impl Swap<'_> {
     pub(super) async fn give_way(&mut self) -> bool {
         let away = self.parked.is_some();
         let returned = self.given_way().await;
-        if let Err(Halt::Failed(_, message)) = &returned {
+        if let Err(Halt::Failed(_, message) | Halt::Away(message)) = &returned {
             let app = self.executor.app.name.as_str();
             tracing::error!(app, "the old version could not be put back yet, and is tried again: {message}");
         }

@@ -72,7 +72,7 @@ impl Swap<'_> {
     pub(super) async fn prepare(&mut self, kind: JobKind) -> Stepped {
         match self.make_job(kind, None).await {
             Ok(name) => Ok(name),
-            Err(Halt::Interrupted) => Err(Halt::Interrupted),
+            Err(halt @ (Halt::Interrupted | Halt::Away(_))) => Err(halt),
             Err(Halt::Failed(_, message)) => {
                 let app = self.executor.app.name.as_str();
                 tracing::warn!(app, job = kind.label(), "the job could not be prepared: {message}");

@@ -14,6 +14,7 @@ mod in_turns;
 mod jobs;
 mod making_jobs;
 mod ourselves;
+mod outage;
 mod service;
 mod together;
 mod undoing;
@@ -65,11 +66,15 @@ pub(super) enum Ended {
     Failed,
     /// The agent is ending; the next start carries on.
     Interrupted,
+    /// The engine went away in the middle; the next look carries on.
+    Away,
 }
 
 /// Why a step did not finish.
 enum Halt {
     Interrupted,
+    /// The engine does not answer.
+    Away(String),
     Failed(FailureReason, String),
 }
 
@@ -125,6 +130,10 @@ impl Executor<'_> {
             let timer = Instant::now();
             let stepped = self.while_held(swap.held.clone(), swap.step(step)).await;
             let millis = millis(timer.elapsed());
+            let stepped = match stepped {
+                Err(Halt::Failed(_, message)) if self.is_engine_leaving().await => Err(Halt::Away(message)),
+                stepped => stepped,
+            };
             match stepped {
                 Ok(note) => {
                     journal.end(millis, &note, &std::mem::take(&mut swap.output));
@@ -135,6 +144,12 @@ impl Executor<'_> {
                     }
                 }
                 Err(Halt::Interrupted) => return Ended::Interrupted,
+                Err(Halt::Away(message)) => {
+                    journal.end(millis, &message, &swap.output);
+                    self.while_held(swap.held.clone(), self.engine_is_back(&message)).await;
+                    (self.on_stage)(None);
+                    return Ended::Away;
+                }
                 Err(Halt::Failed(reason, message)) => {
                     journal.end(millis, &message, &swap.output);
                     swap.break_up(stage, reason, &message).await;
@@ -296,6 +311,7 @@ impl<'a> Swap<'a> {
 impl From<EngineError> for Halt {
     fn from(error: EngineError) -> Self {
         let reason = match error.kind {
+            EngineErrorKind::Unreachable => return Self::Away(chain(&error)),
             EngineErrorKind::NotFound => FailureReason::CandidateGone,
             EngineErrorKind::Pull => FailureReason::Pull,
             _ => FailureReason::Engine,

@@ -7,7 +7,7 @@ use tokio::time::{Duration, Instant};
 use crate::decide::gate::{Bake, Verdict};
 use crate::decide::retention::superseded;
 use crate::model::{
-    AppSwitch, Container, ContainerId, FailureReason, InFlight, Target, TargetCounters, Time, TrafficStats,
+    AppSwitch, Container, ContainerId, FailureReason, InFlight, Step, Target, TargetCounters, Time, TrafficStats,
 };
 use crate::ports::TrafficError;
 
@@ -17,6 +17,9 @@ use crate::engine::parking;
 
 /// A proxy that does not answer is waited for so long: it is restarted within a second.
 pub(super) const SWITCH_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A request that found nobody fails within this time.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// What is cut at the deadline is spread over so long, so that clients do not come back all at once.
 const CUT_OVER: Duration = Duration::from_secs(5);
@@ -110,13 +113,22 @@ impl Swap<'_> {
     async fn bake_one(&self, id: &ContainerId, until: Time) -> Stepped {
         let first = self.inspect(id).await?;
         let stats = self.executor.ports.traffic.stats().await.unwrap_or_default();
+        let mut before = counted(&stats, &self.candidates).unwrap_or_default();
+        // Errors from before an interruption, and of requests from then, may be those of a host that was starting.
+        let interrupted = !self.plan.steps.iter().any(|step| matches!(step, Step::Switch { .. }));
+        let settled = Instant::now() + if interrupted { SETTLING } else { Duration::ZERO };
         let old = counted(&stats, &self.plan.fallback).unwrap_or_default();
         let bake = Bake::new(until, first.started.unwrap_or_else(Utc::now), first.restart_count, &old);
         loop {
             let container = self.baking(id).await?;
             let stats = self.executor.ports.traffic.stats().await.unwrap_or_default();
-            let new = counted(&stats, &self.candidates).filter(|_| worst(&stats, &self.candidates) == Some(id));
-            match bake.sample(Utc::now(), &container, new.as_ref()) {
+            let counters = counted(&stats, &self.candidates);
+            if Instant::now() < settled {
+                before = counters.clone().unwrap_or_default();
+            }
+            let since = counters.map(|counters| counters.since(&before));
+            let since = since.filter(|_| worst(&stats, &self.candidates) == Some(id));
+            match bake.sample(Utc::now(), &container, since.as_ref()) {
                 Verdict::Wait => self.pause(LOOK).await?,
                 Verdict::Passed(note) => return Ok(note),
                 Verdict::Failed(reason, message) => return Err(Halt::Failed(reason, message)),

@@ -67,7 +67,7 @@ impl Swap<'_> {
         match self.make_job(JobKind::FailedDeploy, Some(failure)).await {
             Ok(_) => true,
             Err(Halt::Interrupted) => false,
-            Err(Halt::Failed(_, message)) => {
+            Err(Halt::Failed(_, message) | Halt::Away(message)) => {
                 tracing::warn!(app = self.executor.app.name.as_str(), "the failed_deploy job can't be made: {message}");
                 false
             }
@@ -134,7 +134,7 @@ impl Swap<'_> {
             }
             Ok::<_, Halt>(())
         };
-        if let Err(Halt::Failed(_, message)) = put_aside.await {
+        if let Err(Halt::Failed(_, message) | Halt::Away(message)) = put_aside.await {
             tracing::warn!(app = self.executor.app.name.as_str(), "the failed candidate is still there: {message}");
         }
     }
@@ -165,7 +165,7 @@ impl Swap<'_> {
     /// Moves the traffic back. Returns whether it is back.
     async fn revert(&self) -> bool {
         let moved = self.back().await;
-        if let Err(Halt::Failed(_, message)) = &moved {
+        if let Err(Halt::Failed(_, message) | Halt::Away(message)) = &moved {
             let app = self.executor.app.name.as_str();
             tracing::error!(app, "the traffic could not be moved back to the old version: {message}");
         }

@@ -34,6 +34,9 @@ impl Engine for Watched {
     async fn info(&self) -> Result<EngineInfo, EngineError> {
         self.inner.info().await
     }
+    async fn accepts(&self) -> Result<(), EngineError> {
+        self.inner.accepts().await
+    }
     async fn containers(&self, app: Option<&AppName>) -> Result<Vec<Container>, EngineError> {
         self.inner.containers(app).await
     }

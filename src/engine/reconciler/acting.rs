@@ -21,7 +21,8 @@ use crate::engine::reconciler::FIRST_RETRY;
 use crate::engine::ties::tie_up;
 use crate::engine::{choice, journal};
 use crate::model::{
-    ContainerId, Decision, EventKind, Hold, NOWHERE, Origin, Plan, PlanReason, SeenSource, Step, SwapId,
+    Container, ContainerId, ContainerState, Decision, EventKind, Hold, NOWHERE, Origin, Plan, PlanReason, SeenSource,
+    Step, SwapId,
 };
 
 /// One activation leads to so many plans at most (clear, finish, restore, deploy, …); more is a sign of two parties
@@ -81,6 +82,8 @@ impl Reconciler {
             match self.execute(&plan, &seeing, source, reason, seat.take()).await {
                 Ended::Succeeded => self.failures = 0,
                 Ended::Failed => failed = true,
+                // What it leaves open in the history is carried on, or closed like an earlier run's.
+                Ended::Away => self.concluded = false,
                 Ended::Interrupted => return,
             }
         }
@@ -214,8 +217,9 @@ impl Reconciler {
         choice::served(&mut self.tag, &self.parts.app, &*self.parts.ports.store, serving.as_ref());
     }
 
-    /// Removes the containers of jobs that nobody needs any more.
+    /// Removes the containers of jobs that nobody needs any more, and what an engine that died has removed half-way.
     async fn sweep(&mut self, decision: &Decision, seeing: &Seeing) {
+        self.bury(seeing).await;
         let now = Utc::now();
         let sweep = sweep(&seeing.jobs, decision, now);
         for id in &sweep.remove {
@@ -227,6 +231,22 @@ impl Reconciler {
         if let Some(until) = sweep.again {
             let at = Instant::now() + (until - now).to_std().unwrap_or_default();
             self.retry = Some(self.retry.map_or(at, |planned| planned.min(at)));
+        }
+    }
+
+    /// A container is dead when its removal was not finished. What a person made is left to that person, as long as it
+    /// has its name.
+    async fn bury(&self, seeing: &Seeing) {
+        let app = &self.parts.app;
+        let theirs = |c: &Container| matches!(&app.origin, Origin::Adopted { container } if *container == c.name);
+        for dead in seeing.containers.iter().filter(|c| c.state == ContainerState::Dead && !theirs(c)) {
+            match self.parts.ports.engine.remove(&dead.id).await {
+                Ok(()) => tracing::info!(app = app.name.as_str(), container = dead.name, "half-removed container gone"),
+                Err(error) => {
+                    let (app, container) = (app.name.as_str(), dead.name.as_str());
+                    tracing::warn!(app, container, "a half-removed container stays: {}", chain(&error));
+                }
+            }
         }
     }
 

@@ -151,6 +151,10 @@ impl Engine for Sim {
         .await
     }
 
+    async fn accepts(&self) -> Result<(), EngineError> {
+        self.look(true, unreachable, |_| Ok(())).await
+    }
+
     async fn containers(&self, app: Option<&AppName>) -> Result<Vec<Container>, EngineError> {
         let app = app.cloned();
         self.look(true, unreachable, |world| {

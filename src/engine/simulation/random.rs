@@ -211,6 +211,24 @@ fn a_proxy_that_answers_now_and_then_gets_no_good_version_quarantined() {
     again(Swapping::Proxy, 14_363_079_218_149_615_404, &[(swap, Some((29, true))), (back, Some((35, false)))]);
 }
 
+/// The swap of the pushed version takes place in the first 40 seconds.
+#[test]
+fn an_engine_that_is_restarted_at_any_moment_of_a_swap_has_no_version_blamed() {
+    let strategies = [Swapping::Proxy, Swapping::Hold, Swapping::Overlap, Swapping::Recreate];
+    let moments = strategies.into_iter().flat_map(|strategy| {
+        let at = (1_000..40_000).step_by(650);
+        at.flat_map(move |at| [(strategy, at, false), (strategy, at, true)])
+    });
+    for (strategy, at, live) in moments {
+        let acts = vec![(0, Act::Push(Nature::Good)), (at, Act::Engine { live })];
+        let (sim, ended) = lived((strategy, 1), false, 1, &[(acts, None)]);
+        let case = format!("{strategy:?} at {at} ms, live-restore {live}");
+        let blamed = sim.world().memory.quarantine.clone();
+        assert!(blamed.is_empty(), "{case}: {blamed:?}\n{:#?}", sim.world().trace);
+        judge(strategy, &sim, ended).unwrap_or_else(|error| panic!("{case}: {error}"));
+    }
+}
+
 #[test]
 fn faults_of_every_kind_leave_what_is_wanted() {
     try_all(swapping(), false, outside());

@@ -288,7 +288,7 @@ impl World {
 
     pub(super) fn tell(&mut self, id: &ContainerId, action: &str) {
         let app = self.find(id).and_then(|made| made.label(label::APP)?.parse().ok());
-        let event = EngineEvent { app, container: id.clone(), action: action.to_owned() };
+        let event = EngineEvent { app, container: id.clone(), names: Vec::new(), action: action.to_owned() };
         self.listeners.retain(|listener| listener.send(event.clone()).is_ok());
     }
 

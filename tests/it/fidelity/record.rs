@@ -2,21 +2,11 @@
 
 use super::judge::Verdict;
 use super::stage::World;
+use crate::support::written;
 
-/// Writes the table between its marks, when `TAGBOAT_UPDATE` is set. An engine that was given from outside has marks of
-/// its own.
+/// Writes the table, when `TAGBOAT_UPDATE` is set.
 pub(super) fn write(verdicts: &[Verdict], world: &World) {
-    if std::env::var_os("TAGBOAT_UPDATE").is_none() {
-        return;
-    }
-    let given = std::env::var_os("TAGBOAT_TEST_DOCKER_HOST").is_some();
-    let mark = if given { "fidelity newest" } else { "fidelity" };
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/RELIABILITY.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let (begin, end) = (format!("<!-- {mark} -->"), format!("<!-- /{mark} -->"));
-    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{path} has no {begin}"));
-    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{path} has no {end}"));
-    std::fs::write(path, format!("{before}{begin}\n{}{end}{after}", table(verdicts, world))).unwrap();
+    written("fidelity", || table(verdicts, world));
 }
 
 fn table(verdicts: &[Verdict], world: &World) -> String {

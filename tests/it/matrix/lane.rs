@@ -1,6 +1,7 @@
 //! One app of one strategy, swapped again and again.
 
 mod events;
+mod outage;
 
 use std::time::Duration;
 
@@ -8,10 +9,11 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::support::{Image, Load, Program, Setup, free_port, signal_pid, wait_for};
+use crate::support::{Docker, Image, Load, Program, Setup, free_port, signal_pid, wait_for};
 
 use super::cell::{Harm, Point, Verdict};
 use events::Watch;
+pub(super) use outage::Blow;
 
 /// Nothing may take longer from the kill to the end.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -75,10 +77,12 @@ impl Strategy {
     }
 
     /// The restart policy of its containers.
-    fn policy(self) -> &'static str {
+    fn policy(self, outage: bool) -> &'static str {
         match self {
             Self::Proxy | Self::Replicas | Self::Hold => "unless-stopped",
             Self::Overlap => "always",
+            // An engine that is restarted does not start what ended without a failure.
+            Self::Recreate if outage => "unless-stopped",
             Self::Recreate => "on-failure",
         }
     }
@@ -98,9 +102,19 @@ impl Lane {
         Self::named(strategy, strategy.app()).await
     }
 
-    /// Version 1 serves.
+    /// On the engine that all tests share.
     pub(super) async fn named(strategy: Strategy, app: &'static str) -> Self {
-        let mut setup = Setup::new(app);
+        Self::begun(strategy, Setup::new(app)).await
+    }
+
+    /// On an engine of its own.
+    pub(super) async fn on(engine: &'static Docker, strategy: Strategy) -> Self {
+        Self::begun(strategy, Setup { engine: Some(engine), ..Setup::new(strategy.app()) }).await
+    }
+
+    /// Version 1 serves.
+    async fn begun(strategy: Strategy, mut setup: Setup) -> Self {
+        let app = setup.app;
         setup.swap =
             "probe_interval: 50ms, min_healthy: 200ms, healthy_deadline: 8s, bake: 300ms, drain: 5s, drain_streams: 5s";
         setup.failpoints = true;
@@ -318,14 +332,16 @@ impl Lane {
     fn is_not_as_wanted(&self, only: &Value) -> Option<String> {
         let policy = only["HostConfig"]["RestartPolicy"]["Name"].as_str().unwrap_or_default();
         let named = self.strategy.is_declared() || only["Name"] == format!("/{}", self.program.setup.app);
-        let fine = only["State"]["Status"] == "running" && policy == self.strategy.policy() && named;
+        let wanted = self.strategy.policy(self.program.setup.engine.is_some());
+        let fine = only["State"]["Status"] == "running" && policy == wanted && named;
         (!fine).then(|| format!("{} is {} with policy {policy}", only["Name"], only["State"]["Status"]))
     }
 
     /// No entry is left open, and the swap is there as far as it can be remembered.
     async fn history(&self, digest: &str, harm: Harm) -> Result<(), String> {
         let path = format!("/apps/{}/deployments", self.program.setup.app);
-        let history = self.program.get(&path).await.ok_or("the history can't be read")?;
+        let read = wait_for(LIMIT * 2, "the history can be read", || self.program.get(&path));
+        let history = tokio::time::timeout(LIMIT, read).await.map_err(|_| "the history can't be read")?;
         let all = history.as_array().or_else(|| history["deployments"].as_array()).cloned().unwrap_or_default();
         if let Some(open) = all.iter().find(|entry| entry["result"] == "running") {
             return Err(format!("the history has a swap that never ended: {open:#}"));
@@ -349,7 +365,8 @@ fn run(program: &Program, strategy: Strategy, port: u16) {
     let scope = format!("tagboat.scope={app}");
     let publish = format!("127.0.0.1:{port}:8080");
     let image = format!("{}/{app}:latest", program.registry.host());
-    let mut args = vec!["run", "-d", "--name", app, "--restart", strategy.policy(), "--stop-timeout", "2"];
+    let policy = strategy.policy(program.setup.engine.is_some());
+    let mut args = vec!["run", "-d", "--name", app, "--restart", policy, "--stop-timeout", "2"];
     args.extend(["--label", "tagboat.enable=true", "--label", "tagboat.keep=1", "--label", &scope]);
     if strategy == Strategy::Recreate {
         args.extend(["-p", &publish]);

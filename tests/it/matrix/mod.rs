@@ -7,6 +7,7 @@
 
 mod cell;
 mod lane;
+mod outages;
 mod record;
 
 use cell::{Harm, Point, When};

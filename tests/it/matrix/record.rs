@@ -3,20 +3,37 @@
 use std::time::Duration;
 
 use super::cell::{Harm, Verdict};
+use super::outages::Struck;
+use crate::support::written;
 
-/// Writes the table between its marks, when `TAGBOAT_UPDATE` is set.
+/// Writes the table, when `TAGBOAT_UPDATE` is set.
 pub(super) fn write(verdicts: &[Verdict]) {
-    if std::env::var_os("TAGBOAT_UPDATE").is_none() {
-        return;
+    written("matrix", || table(verdicts));
+}
+
+/// The same for engines that went away.
+pub(super) fn write_outages(struck: &[Struck], live: bool) {
+    written(if live { "outages live" } else { "outages" }, || outages(struck));
+}
+
+fn outages(struck: &[Struck]) -> String {
+    let wrong = struck.iter().filter(|struck| !struck.verdict.problems.is_empty()).count();
+    let mut text = format!(
+        "{} times the engine went away; {wrong} left something wrong.\n\n\
+         | strategy | the engine is | in the swap | failed requests | old version's last answer → new one's first | converged after its return | orphans |\n\
+         |---|---|---|---|---|---|---|\n",
+        struck.len()
+    );
+    for Struck { blow, place, verdict } in struck {
+        let (failed, gap) = match verdict.strategy {
+            "overlap" => ("no port".to_owned(), "no port".to_owned()),
+            _ => (verdict.failed.to_string(), seconds(verdict.gap)),
+        };
+        let (converged, orphans) = (seconds(verdict.converged), verdict.orphans);
+        let (strategy, blow) = (verdict.strategy, blow.label());
+        text.push_str(&format!("| {strategy} | {blow} | {place} | {failed} | {gap} | {converged} | {orphans} |\n"));
     }
-    let given = std::env::var_os("TAGBOAT_TEST_DOCKER_HOST").is_some();
-    let mark = if given { "matrix newest" } else { "matrix" };
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/RELIABILITY.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let (begin, end) = (format!("<!-- {mark} -->"), format!("<!-- /{mark} -->"));
-    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{path} has no {begin}"));
-    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{path} has no {end}"));
-    std::fs::write(path, format!("{before}{begin}\n{}{end}{after}", table(verdicts))).unwrap();
+    text
 }
 
 pub(super) fn table(verdicts: &[Verdict]) -> String {

@@ -1,8 +1,8 @@
 //! A dockerd of our own, shared by all tests of a run, or the one that `TAGBOAT_TEST_DOCKER_HOST` names.
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::sync::OnceLock;
-use std::sync::mpsc;
+use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -41,11 +41,12 @@ rm -rf "$dir"
 "#;
 
 /// Removes the bridges of runs that have ended without doing so.
-fn clear_bridges() {
+fn clear_bridges(prefix: &str) {
     let links = run("ip", &["-o", "link", "show", "type", "bridge"]);
     let links = String::from_utf8_lossy(&links.stdout).into_owned();
     for name in links.lines().filter_map(|line| line.split(": ").nth(1)) {
-        let dead = name.strip_prefix(BRIDGE).is_some_and(|pid| !std::path::Path::new("/proc").join(pid).exists());
+        let pid = name.strip_prefix(prefix).map(|rest| rest.trim_end_matches(|c: char| !c.is_ascii_digit()));
+        let dead = pid.is_some_and(|pid| !std::path::Path::new("/proc").join(pid).exists());
         if dead {
             run("ip", &["link", "delete", name]);
         }
@@ -61,49 +62,82 @@ fn free_network() -> String {
     free.next().expect("one of 250 networks is free")
 }
 
-fn run(program: &str, args: &[&str]) -> Output {
+pub(super) fn run(program: &str, args: &[&str]) -> Output {
     Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program} {args:?}: {error}"))
+}
+
+/// Where a daemon lives: a directory and a bridge, both of its own.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) dir: PathBuf,
+    pub(super) bridge: String,
+}
+
+impl Home {
+    /// Makes the place; `prefix` is that of its bridge, which the process id and `suffix` follow.
+    pub(super) fn make(prefix: &str, suffix: &str) -> Self {
+        // Two at once would find the same network free.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap();
+        let name = format!("tagboat-dockerd-{}{suffix}", std::process::id());
+        let home =
+            Self { dir: std::env::temp_dir().join(name), bridge: format!("{prefix}{}{suffix}", std::process::id()) };
+        std::fs::create_dir_all(&home.dir).unwrap();
+        clear_bridges(prefix);
+        let address = free_network();
+        // An address of its own: otherwise the bridge takes that of one of its containers, and when that container goes,
+        // the others send to nobody for seconds.
+        run("ip", &["link", "add", &home.bridge, "address", "02:42:0a:d5:00:01", "type", "bridge"]);
+        run("ip", &["addr", "replace", &address, "dev", &home.bridge]);
+        run("ip", &["link", "set", &home.bridge, "up"]);
+        home
+    }
+
+    pub(super) fn path(&self, name: &str) -> String {
+        self.dir.join(name).display().to_string()
+    }
+
+    pub(super) fn host(&self) -> String {
+        format!("unix://{}", self.path("docker.sock"))
+    }
+
+    /// Has a command run a daemon here.
+    pub(super) fn dockerd(&self, command: &mut Command) {
+        let (host, data, exec, pid) = (self.host(), self.path("data"), self.path("exec"), self.path("pid"));
+        command.args(["dockerd", "-H", &host, "--data-root", &data, "--exec-root", &exec, "--pidfile", &pid]);
+        command.args(["--bridge", &self.bridge, "--iptables=false", "--ip-masq=false", "--log-level", "warn"]);
+        if let Ok(engine) = std::env::var("TAGBOAT_TEST_ENGINE") {
+            // Built without seccomp, and asked by a client of Debian's.
+            let path = format!("{engine}:{}", std::env::var("PATH").unwrap_or_default());
+            command.args(["--seccomp-profile", "unconfined", "--ip6tables=false"]);
+            command.env("PATH", path).env("DOCKER_MIN_API_VERSION", "1.24");
+        }
+    }
+
+    /// Waits until the daemon answers.
+    pub(super) fn answers(&self, docker: &Docker) {
+        for _ in 0..600 {
+            if docker.cli(&["version"]).status.success() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("dockerd does not answer:\n{}", std::fs::read_to_string(self.dir.join("log")).unwrap_or_default());
+    }
 }
 
 impl Docker {
     /// Starts a daemon that ends with this process.
     fn start() -> Self {
-        let dir = std::env::temp_dir().join(format!("tagboat-dockerd-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        clear_bridges();
-        let bridge = format!("{BRIDGE}{}", std::process::id());
-        let address = free_network();
-        // An address of its own: otherwise the bridge takes that of one of its containers, and when that container goes,
-        // the others send to nobody for seconds.
-        run("ip", &["link", "add", &bridge, "address", "02:42:0a:d5:00:01", "type", "bridge"]);
-        run("ip", &["addr", "replace", &address, "dev", &bridge]);
-        run("ip", &["link", "set", &bridge, "up"]);
-        let path = |name: &str| dir.join(name).display().to_string();
-        let host = format!("unix://{}", path("docker.sock"));
-        let (data, exec, pid) = (path("data"), path("exec"), path("pid"));
-        let home = dir.display().to_string();
-        let args: Vec<String> = [
-            ["--pdeathsig", "TERM", "sh", "-c", KEEPER, "keeper", &home, &bridge].as_slice(),
-            &["dockerd", "-H", &host, "--data-root", &data, "--exec-root", &exec, "--pidfile", &pid],
-            &["--bridge", &bridge, "--iptables=false", "--ip-masq=false"],
-            &["--log-level", "warn"],
-        ]
-        .concat()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-        let log = std::fs::File::create(dir.join("log")).unwrap();
+        let home = Home::make(BRIDGE, "");
+        let docker = Self { host: home.host() };
+        let log = std::fs::File::create(home.dir.join("log")).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", "sh", "-c", KEEPER, "keeper"]).arg(&home.dir).arg(&home.bridge);
+        home.dockerd(&mut command);
         let (started, ready) = mpsc::channel();
         // The signal comes at the end of the thread that started the program: one that lives as long as we do.
         std::thread::spawn(move || {
-            let mut command = Command::new("setpriv");
-            command.args(&args);
-            if let Ok(engine) = std::env::var("TAGBOAT_TEST_ENGINE") {
-                // Built without seccomp, and asked by a client of Debian's.
-                let path = format!("{engine}:{}", std::env::var("PATH").unwrap_or_default());
-                command.args(["--seccomp-profile", "unconfined", "--ip6tables=false"]);
-                command.env("PATH", path).env("DOCKER_MIN_API_VERSION", "1.24");
-            }
             command.stdout(log.try_clone().unwrap()).stderr(log);
             let mut child =
                 command.spawn().expect("setpriv and dockerd are installed (packages util-linux, docker.io)");
@@ -111,14 +145,8 @@ impl Docker {
             let _ = child.wait();
         });
         ready.recv().unwrap();
-        let docker = Self { host };
-        for _ in 0..600 {
-            if docker.cli(&["version"]).status.success() {
-                return docker;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("dockerd does not answer:\n{}", std::fs::read_to_string(dir.join("log")).unwrap_or_default());
+        home.answers(&docker);
+        docker
     }
 
     /// Runs the docker client.

@@ -1,6 +1,8 @@
 //! The stage: everything real that a test needs, set up in a line and gone when it ends.
 
+mod daemon;
 mod docker;
+mod document;
 mod image;
 mod load;
 mod program;
@@ -12,7 +14,9 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+pub(crate) use daemon::Daemon;
 pub(crate) use docker::{Docker, docker};
+pub(crate) use document::written;
 pub(crate) use image::Image;
 pub(crate) use load::Load;
 pub(crate) use program::{Program, Setup};

@@ -27,6 +27,8 @@ pub(crate) struct Setup {
     pub(crate) declared: bool,
     /// Whether the agent can be made to stand still at a side effect (`tagboat::engine::failpoint`).
     pub(crate) failpoints: bool,
+    /// The engine, where it is not the one that all tests share.
+    pub(crate) engine: Option<&'static Docker>,
 }
 
 impl Setup {
@@ -40,7 +42,12 @@ impl Setup {
             relayed: false,
             declared: true,
             failpoints: false,
+            engine: None,
         }
+    }
+
+    fn docker(&self) -> &'static Docker {
+        self.engine.unwrap_or_else(docker)
     }
 }
 
@@ -70,7 +77,7 @@ impl Program {
 
     /// Everything but tagboat itself.
     pub(crate) async fn prepared(setup: Setup) -> Self {
-        docker().remove_all(setup.app);
+        setup.docker().remove_all(setup.app);
         let hooks = free_port();
         let url = format!("http://127.0.0.1:{hooks}/hooks/registry");
         let registry = Registry::start(Some((&url, "Bearer hook-secret"))).await;
@@ -127,7 +134,7 @@ impl Program {
              adopt: {{scope: {scope}}}\n\
              apps: {apps}\n",
             state = self.state().display(),
-            docker = docker().host,
+            docker = self.docker().host,
             api = self.api,
             metrics = self.metrics,
             hooks = self.hooks,
@@ -173,7 +180,7 @@ impl Program {
     }
 
     pub(crate) fn docker(&self) -> &'static Docker {
-        docker()
+        self.setup.docker()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -243,7 +250,7 @@ impl Program {
     pub(crate) async fn settled(&self) {
         self.state_is("up_to_date").await;
         self.wait(Duration::from_secs(30), "one running container is left", || async {
-            let states = docker().states(self.setup.app);
+            let states = self.docker().states(self.setup.app);
             (states.iter().filter(|state| state.ends_with(" running")).count() == 1).then_some(())
         })
         .await;
@@ -287,6 +294,6 @@ impl Drop for Program {
         if std::thread::panicking() {
             eprintln!("--- log of {}\n{}", self.setup.app, self.log());
         }
-        docker().remove_all(self.setup.app);
+        self.docker().remove_all(self.setup.app);
     }
 }
