@@ -54,8 +54,12 @@ impl Swap<'_> {
     async fn destinations(&mut self) -> Result<Vec<Target>, Halt> {
         let mut to = Vec::new();
         for id in &self.plan.stay {
-            let staying = self.inspect(id).await.ok().filter(Container::is_running);
-            to.extend(staying.and_then(|container| self.target(&container).ok()));
+            match self.inspect(id).await {
+                Ok(container) if container.is_running() => to.extend(self.target(&container).ok()),
+                Ok(_) | Err(Halt::Failed(FailureReason::CandidateGone, _)) => {}
+                // Not to know how it is, is no reason to take its requests away.
+                Err(halt) => return Err(halt),
+            }
         }
         if self.candidates.is_empty() && to.is_empty() {
             return Err(Halt::Failed(FailureReason::Engine, "nothing is left that could serve".to_owned()));

@@ -39,7 +39,9 @@ impl Swap<'_> {
                 false
             }
             Undo::Dismiss => {
-                self.dismiss_culprit().await;
+                if reason.blames_image() {
+                    self.dismiss_culprit().await;
+                }
                 false
             }
             Undo::Revert => self.revert().await,
@@ -147,6 +149,8 @@ impl Swap<'_> {
             return;
         }
         let removed = async {
+            // It may have served a moment ago.
+            self.drain_one(culprit).await?;
             self.stop_one(culprit).await?;
             self.executor.ports.engine.remove(culprit).await.map_err(Halt::from)
         };
