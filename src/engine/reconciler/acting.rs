@@ -201,7 +201,10 @@ impl Reconciler {
             let (app, store) = (&self.parts.app, &*self.parts.ports.store);
             journal::conclude(store, &app.name, seeing.serving(app).map(|c| &c.owned.swap), &seeing.quarantine);
         }
-        if let Some(hold) = self.condition.news(hold) {
+        // Before the first look there is nothing to tell.
+        let asked = self.tag.last_check.is_some();
+        let told = hold.filter(|hold| asked || !matches!(hold, Hold::RegistryUnknown { .. }));
+        if let Some(hold) = self.condition.news(told) {
             self.parts.bus.publish(Utc::now(), &self.parts.app.name, EventKind::Held { hold });
         }
         self.condition.show(&self.parts, &self.tag, seeing, hold);
