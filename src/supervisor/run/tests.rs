@@ -271,6 +271,7 @@ async fn a_next_one_that_is_told_to_end_gives_the_place_back_before_it_does() {
     let contained = |id: &str| config(&path, wanted.clone(), next.clone(), Some(id));
     let count = |start: &str| lines(&path).iter().filter(|line| line.starts_with(start)).count();
     let mut old = Supervisor::take_place(contained("old")).await.unwrap();
+    wait_for("the old one", || (count("agent start") == 1 && count("proxy start") == 1).then_some(())).await;
     std::fs::write(crate::supervisor::successor_file(&path), "next").unwrap();
     let mut signals = Signals::new().unwrap();
     let story = async {
