@@ -118,13 +118,10 @@ impl<'a> Journal<'a> {
     }
 }
 
-/// Entries that are looked through for one that an earlier run left open; it leaves one.
-const RECENT: usize = 20;
-
 /// Closes the entries that an earlier run left open and that nothing will carry on: the agent was killed between the
 /// last effect of a swap and its record, or the swap was overtaken. `serving` is the swap that made what serves.
 pub(super) fn conclude(store: &dyn Store, app: &AppName, serving: Option<&SwapId>, quarantine: &[Quarantine]) {
-    for mut entry in store.deployments(app, RECENT).unwrap_or_default() {
+    for mut entry in store.deployments(app, usize::MAX).unwrap_or_default() {
         if entry.result != DeploymentResult::Running {
             continue;
         }

@@ -12,6 +12,7 @@
 mod adoption;
 mod asked;
 mod bus;
+mod chance;
 mod checks;
 mod choice;
 mod clock;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::decide::schedule::next_check;
 use crate::model::{Hold, Schedule};
 
+use super::chance;
 use super::clock::Utc;
 use super::looking::Seeing;
 use super::reconciler::{FIRST_RETRY, Reconciler};
@@ -20,14 +21,14 @@ const NOT_READY: Duration = Duration::from_secs(60);
 
 /// A wait and up to a quarter of it: those who wait for the same do not come back at the same time.
 fn a_little_more(wait: Duration) -> Duration {
-    wait.mul_f64(1.0 + 0.25 * rand::random::<f64>())
+    wait.mul_f64(1.0 + 0.25 * chance::fraction())
 }
 
 impl Reconciler {
     /// Plans the next poll; at the start, few apps look at once and many are spread out.
     pub(super) fn schedule(&mut self, last: Option<crate::model::Time>) {
         let now = Utc::now();
-        let mut jitter: f64 = rand::random();
+        let mut jitter = chance::fraction();
         if last.is_none() {
             let crowd = u32::try_from(self.parts.crowd).unwrap_or(u32::MAX);
             jitter *= (f64::from(crowd) / 100.0).min(1.0);
@@ -37,7 +38,7 @@ impl Reconciler {
         if last.is_some() && std::mem::take(&mut self.in_crowd) && matches!(self.parts.app.schedule, Schedule::Every(_))
         {
             // All started together: from here on each goes at its own time, or they would come in waves for hours.
-            wait = wait.mul_f64(rand::random());
+            wait = wait.mul_f64(chance::fraction());
         }
         if last.is_some()
             && let Some(spacing) = self.parts.ports.registry.spacing(&self.parts.app.image)

@@ -3,6 +3,7 @@
 //! The order matters for a crash in between: first the digest is quarantined, so that the next start does not try
 //! it again, then the traffic goes back, and only a candidate that provably gets no request is stopped.
 
+use crate::engine::chance;
 use crate::engine::clock::Utc;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
@@ -97,7 +98,7 @@ impl Swap<'_> {
         } else {
             let before = store.attempts(app).ok().flatten().filter(|a| a.digest == self.plan.digest);
             let count = before.map_or(0, |a| a.count) + 1;
-            let wait = retry_after(count, rand::random());
+            let wait = retry_after(count, chance::fraction());
             store.put_attempts(
                 app,
                 Some(&Attempts {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, OnceCell, OwnedRwLockWriteGuard, OwnedSemaphorePermit, watch};
 
+use crate::engine::chance;
 use crate::engine::clock::Utc;
 use crate::model::{AppName, AppSwitch, Digest, GroupDeployment, GroupMember, GroupName, GroupResult, SwapId};
 
@@ -105,7 +106,7 @@ impl Round {
         let state = State { places: members.map(place).collect(), traffic, table: None, begun: false, broken: None };
         Self {
             group: group.clone(),
-            id: SwapId(format!("{group}-{:08x}", rand::random::<u32>())),
+            id: SwapId(format!("{group}-{:08x}", chance::number())),
             started: Utc::now(),
             state: watch::Sender::new(state),
             permit: OnceCell::new(),

@@ -19,7 +19,7 @@ use crate::engine::looking::{Seeing, look};
 use crate::engine::observer::chain;
 use crate::engine::reconciler::FIRST_RETRY;
 use crate::engine::ties::tie_up;
-use crate::engine::{choice, journal};
+use crate::engine::{chance, choice, journal};
 use crate::model::{
     Container, ContainerId, ContainerState, Decision, EventKind, Hold, NOWHERE, Origin, Plan, PlanReason, SeenSource,
     Step, SwapId,
@@ -95,7 +95,7 @@ impl Reconciler {
         let parts = &self.parts;
         let mut seeing = look(&parts.app, &parts.ports, &self.tag, forced).await?;
         self.readdress(&seeing).await;
-        let swap = SwapId(format!("{}-{:08x}", parts.app.name, rand::random::<u32>()));
+        let swap = SwapId(format!("{}-{:08x}", parts.app.name, chance::number()));
         let admission = self.admission(&seeing).await;
         let asked = (&admission, forced);
         let seen = seeing.observation(&parts.app, &parts.spec, asked, Utc::now(), &swap);

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use rand::Rng;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::fixtures;
+use crate::engine::chance::seeded;
 use crate::engine::clock::{Utc, simulated};
 use crate::engine::{Adoption, Fleet, Handle, Ports, Settings};
 use crate::metrics::Metrics;
@@ -90,6 +92,7 @@ async fn agent(sim: &Sim, app: &App, acts: &[(TimeDelta, Act)], limit: TimeDelta
     let begun = {
         let mut world = sim.world();
         simulated::set(world.time);
+        seeded::set(world.random.random());
         world.changed = None;
         world.time
     };
