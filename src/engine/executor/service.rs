@@ -7,7 +7,8 @@ use tokio::time::{Duration, Instant};
 use crate::decide::gate::{Bake, Verdict};
 use crate::decide::retention::superseded;
 use crate::model::{
-    AppSwitch, Container, ContainerId, FailureReason, InFlight, Step, Target, TargetCounters, Time, TrafficStats,
+    AppSwitch, Container, ContainerId, FailureReason, ImageRef, InFlight, Step, Target, TargetCounters, Time,
+    TrafficStats,
 };
 use crate::ports::TrafficError;
 
@@ -251,10 +252,12 @@ impl Swap<'_> {
     async fn prune(&self) -> Result<(), crate::ports::EngineError> {
         let (app, engine) = (self.executor.app, &self.executor.ports.engine);
         let repository = local_repository(app);
+        let own = |name: &&String| name.parse::<ImageRef>().is_ok_and(|image| image.repository == app.image);
         let tagged = engine.tagged(&repository).await?;
         for gone in superseded(&tagged, app.keep) {
             engine.remove_image(&format!("{repository}:{}", gone.tag)).await?;
-            for name in &gone.names {
+            // What the same image is called elsewhere may be another app's, which is about to use it.
+            for name in gone.names.iter().filter(own) {
                 if let Err(error) = engine.remove_image(name).await {
                     tracing::debug!(app = app.name.as_str(), image = name, "kept: {}", chain(&error));
                 }
