@@ -8,7 +8,9 @@ use tokio::time::{Duration, Instant, sleep};
 /// Writes an executable script; `$log` is its log and `$dir` its directory.
 pub(super) fn stub(dir: &Path, script: &str) -> PathBuf {
     let (path, new) = (dir.join("stub"), dir.join("stub.new"));
-    let text = format!("#!/bin/sh\ndir='{0}'\nlog='{0}/log'\n{script}\n", dir.display());
+    // A shell can't trap what is ignored when it starts, as SIGHUP is under nohup.
+    let text =
+        format!("#!/usr/bin/env -S --default-signal=HUP sh\ndir='{0}'\nlog='{0}/log'\n{script}\n", dir.display());
     std::fs::write(&new, text).unwrap();
     std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::rename(&new, &path).unwrap();
