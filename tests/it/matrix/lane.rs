@@ -81,8 +81,9 @@ impl Strategy {
         match self {
             Self::Proxy | Self::Replicas | Self::Hold => "unless-stopped",
             Self::Overlap => "always",
-            // An engine that is restarted does not start what ended without a failure.
-            Self::Recreate if outage => "unless-stopped",
+            // An engine that is restarted does not start what ended without a failure, and Docker 20.10, killed and
+            // started anew without live-restore, takes what it then stops itself for stopped by a person.
+            Self::Recreate if outage => "always",
             Self::Recreate => "on-failure",
         }
     }
@@ -376,7 +377,10 @@ fn run(program: &Program, strategy: Strategy, port: u16) {
 }
 
 fn tail(program: &Program) -> String {
-    let log = program.log();
+    last_lines(&program.log(), 60)
+}
+
+fn last_lines(log: &str, count: usize) -> String {
     let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(60)..].join("\n")
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }

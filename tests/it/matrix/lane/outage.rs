@@ -64,7 +64,9 @@ impl Lane {
         self.strike_engine(engine, agent, blow).await;
         let back = Instant::now();
         if let Err(problem) = self.converged(&digest, back).await {
-            verdict.problems.push(format!("{place}: {problem}\n{}", tail(&self.program)));
+            let states: Vec<Value> = self.containers().iter().map(|c| c["State"].clone()).collect();
+            let engine = last_lines(&engine.log(), 25);
+            verdict.problems.push(format!("{place}: {problem}\n{states:?}\n{engine}\n{}", tail(&self.program)));
         }
         verdict.converged = back.elapsed();
         verdict.orphans = self.containers().len().saturating_sub(1);
