@@ -12,7 +12,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
-use crate::docker::Docker;
 use crate::engine::{Adoption, Fleet, Found, Handle, Own, Ports, Settings, did_not_take_over};
 use crate::http::webhooks::{self, HookWorker, HooksState, HttpsFetch};
 use crate::http::{self, Access, ApiState, MetricsState};
@@ -22,11 +21,11 @@ use crate::model::{ContainerId, ListenAddr};
 use crate::ports::Store;
 use crate::registry::RegistryConfig;
 use crate::store::SledStore;
-use crate::supervisor::NotTaken;
+use crate::supervisor::{NotTaken, Relieved};
 use crate::verify::Verifier;
-use crate::{docker, proxy, registry};
+use crate::{proxy, registry};
 
-use super::{Error, logging, orphaned, own_container, run_dir, system};
+use super::{Error, engine_of, logging, orphaned, own_container, own_program, run_dir, system};
 
 /// How the agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,10 +77,10 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
         parallel_swaps: config.parallel_swaps,
         ties: Arc::default(),
         pulls: Arc::default(),
-        own: ourselves(&config),
+        own: ourselves(path, &config),
     };
-    if let Some(NotTaken { container, why }) = NotTaken::take(&config.state_dir) {
-        did_not_take_over(&ports, &ContainerId(container), &why).await;
+    if let Some(NotTaken { container, why, reason }) = NotTaken::take(&config.state_dir) {
+        did_not_take_over(&ports, &ContainerId(container), reason, &why).await;
     }
     let give_up = settings.own.as_ref().map(|own| own.give_up.clone()).unwrap_or_default();
     let mut fleet = Fleet::start(ports, settings, config.apps.clone(), shutdown.clone());
@@ -114,11 +113,19 @@ fn adoption(config: &Config) -> Adoption {
 }
 
 /// What the engine has to know to swap the container that we run in.
-fn ourselves(config: &Config) -> Option<Own> {
+fn ourselves(path: &Path, config: &Config) -> Option<Own> {
     let id = ContainerId(own_container()?);
     let file = crate::supervisor::successor_file(&config.state_dir);
-    let announce = move |next: &ContainerId| std::fs::write(&file, &next.0);
-    Some(Own { id, announce: Arc::new(announce), give_up: CancellationToken::new() })
+    let announce = move |next: Option<&ContainerId>| std::fs::write(&file, next.map_or("", |next| next.0.as_str()));
+    let away_since = Relieved::read(&config.state_dir, &id.0).and_then(|relieved| relieved.away_since);
+    Some(Own {
+        id,
+        announce: Arc::new(announce),
+        give_up: CancellationToken::new(),
+        program: own_program().ok()?.display().to_string(),
+        config: path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string(),
+        away_since,
+    })
 }
 
 /// One agent a state directory: two would undo each other's work.
@@ -143,10 +150,7 @@ fn ports(config: &Config, metrics: &Metrics) -> Result<Ports, Error> {
         metrics.clone(),
         store.clone(),
     ));
-    let docker_config = docker::Config { host: config.docker.host.clone(), cert_path: config.docker.cert_path.clone() };
-    let owner = config.state_dir.display().to_string();
-    let docker = Docker::new(docker_config, owner)
-        .map_err(|error| Error::System { operation: "use the container engine".to_owned(), source: Box::new(error) })?;
+    let docker = engine_of(config)?;
     let traffic = proxy::Client::new(run_dir(&config.state_dir));
     Ok(Ports {
         gatekeeper: Arc::new(Verifier::new(registry.clone(), metrics.clone())),

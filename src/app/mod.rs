@@ -8,6 +8,7 @@ mod doctor;
 mod logging;
 mod login;
 mod proxy;
+mod relieve;
 mod run;
 mod upgrade;
 
@@ -17,10 +18,14 @@ use std::path::PathBuf;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
+use crate::config::Config;
+use crate::docker::{self, Docker};
+
 pub use agent::{Ended, agent};
 pub use doctor::{Finding, doctor};
 pub use login::{LoginError, login, logout};
 pub use proxy::{ProxyArgs, proxy};
+pub use relieve::{RelieveArgs, relieve};
 pub use run::run;
 pub use upgrade::{UpgradeError, Upgraded, upgrade};
 
@@ -58,6 +63,20 @@ fn own_container() -> Option<String> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     let (_, rest) = mounts.split_once("/containers/")?;
     rest.get(..64).filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit())).map(str::to_owned)
+}
+
+/// Where our program is.
+fn own_program() -> Result<PathBuf, Error> {
+    let exe = std::env::current_exe().map_err(system("find the own program"))?;
+    // After an upgrade the running program's file has another name; the new one has the old name.
+    Ok(PathBuf::from(exe.display().to_string().trim_end_matches(" (deleted)")))
+}
+
+/// The container engine that a configuration names.
+fn engine_of(config: &Config) -> Result<Docker, Error> {
+    let at = docker::Config { host: config.docker.host.clone(), cert_path: config.docker.cert_path.clone() };
+    let refused = |error| Error::System { operation: "use the container engine".to_owned(), source: Box::new(error) };
+    Docker::new(at, config.state_dir.display().to_string()).map_err(refused)
 }
 
 /// The directory of the sockets.

@@ -1,11 +1,11 @@
 //! `tagboat run`: the supervisor.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::config::{Config, Errors};
 use crate::supervisor::{self, Listeners};
 
-use super::{Error, logging, own_container, system};
+use super::{Error, logging, own_container, own_program, system};
 
 /// Runs the supervisor until it is told to end.
 ///
@@ -14,9 +14,7 @@ use super::{Error, logging, own_container, system};
 pub fn run(path: &Path) -> Result<(), Error> {
     let config = Config::load(path).map_err(Error::Config)?;
     logging::start(config.log.json, &config.log.level);
-    let exe = std::env::current_exe().map_err(system("find the own program"))?;
-    // After an upgrade the running program's file has another name; the new one has the old name.
-    let exe = PathBuf::from(exe.display().to_string().trim_end_matches(" (deleted)"));
+    let exe = own_program()?;
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let reloaded = path.clone();
     let reload = move || -> Result<Listeners, String> {

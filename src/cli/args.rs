@@ -64,6 +64,9 @@ pub(super) enum Command {
     Agent(ConfigFile),
     /// Run only the proxy: the data plane
     Proxy(ProxyFlags),
+    /// Stop tagboat's own container and start the next one in its place; tagboat runs this in a container of its own
+    #[command(hide = true)]
+    Relieve(RelieveFlags),
     #[command(flatten)]
     Ask(Question),
     /// Look at everything that tagboat needs and say what is missing; ends with 1 when something is
@@ -153,6 +156,19 @@ pub(super) enum Question {
         /// The app
         app: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RelieveFlags {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// Seconds from its start in which the next one has to have the name
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) within: u64,
+    /// The id of the container that runs
+    pub(super) old: String,
+    /// That of the one which is to run in its place
+    pub(super) next: String,
 }
 
 #[derive(Debug, Args)]

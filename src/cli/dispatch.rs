@@ -54,6 +54,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<Exit, Failure> {
         Command::Run(file) => process::run(&file.config),
         Command::Agent(file) => process::agent(&file.config),
         Command::Proxy(flags) => process::proxy(flags),
+        Command::Relieve(flags) => process::relieve(flags),
         Command::Doctor(file) => process::doctor(out, &file.config, cli.json),
         Command::Upgrade(flags) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

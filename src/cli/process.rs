@@ -1,11 +1,12 @@
 //! `tagboat run`, `agent` and `proxy`, the long-running processes, and `doctor`, which looks at what they need.
 
 use std::path::Path;
+use std::time::Duration;
 
-use super::args::ProxyFlags;
+use super::args::{ProxyFlags, RelieveFlags};
 use super::exit::{Exit, Failure};
 use super::out::{Out, Tone};
-use crate::app::{self, Ended, Error, ProxyArgs};
+use crate::app::{self, Ended, Error, ProxyArgs, RelieveArgs};
 
 pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
     app::run(config).map_err(failed)?;
@@ -24,6 +25,13 @@ pub(super) fn proxy(flags: ProxyFlags) -> Result<Exit, Failure> {
     let ProxyFlags { state_dir, control, config } = flags;
     app::proxy(ProxyArgs { state_dir, control, config }).map_err(failed)?;
     Ok(Exit::Done)
+}
+
+pub(super) fn relieve(flags: RelieveFlags) -> Result<Exit, Failure> {
+    let RelieveFlags { file, within, old, next } = flags;
+    let done = app::relieve(RelieveArgs { config: file.config, within: Duration::from_secs(within), old, next });
+    // One that was told to end before it was done has to come back.
+    Ok(if done.map_err(failed)? { Exit::Done } else { Exit::Restart })
 }
 
 pub(super) fn doctor(out: &mut Out, config: &Path, json: bool) -> Result<Exit, Failure> {

@@ -161,6 +161,7 @@ fn is_ours(name: &str) -> bool {
         label::REPLICA,
         label::JOB,
         label::JOB_TIMEOUT,
+        label::RELIEF,
     ]
     .contains(&name)
 }
@@ -190,23 +191,43 @@ fn place(map: &mut Map<String, Value>, path: &str, value: Value) -> bool {
     }
 }
 
-/// The container that tagboat runs in: the next one takes over from it.
+/// The container that tagboat runs in: the next one takes over from it, or is started in its place.
 fn ours(inspected: &Value, said: Option<&str>, overlap: Option<&str>) -> Result<(Strategy, String), String> {
+    let (strategy, why) = of_ourselves(inspected);
     match (said, overlap) {
-        (None | Some("auto" | "overlap"), None | Some("allowed")) => of_ourselves(inspected),
-        (Some(other), None | Some("allowed")) => Err(format!(
-            "label tagboat.strategy: tagboat runs in it, and {other:?} would end it in the middle; leave the label out"
-        )),
-        (_, Some(_)) => {
-            Err("label tagboat.overlap: tagboat runs in it, and the next one takes over from it while it runs; \
+        (_, Some(_)) if overlap != Some("allowed") => {
+            return Err(
+                "label tagboat.overlap: tagboat runs in it, and knows whether the next one can run beside it; \
              leave the label out"
-                .to_owned())
+                    .to_owned(),
+            );
+        }
+        (Some("overlap"), _) if strategy == Strategy::Recreate => {
+            return Err(format!("label tagboat.strategy: `overlap` is not possible, {why}; leave the label out"));
+        }
+        (None | Some("auto" | "overlap"), _) => {}
+        (Some("recreate"), _) if strategy == Strategy::Recreate => {}
+        (Some(other), _) => {
+            return Err(format!(
+                "label tagboat.strategy: tagboat runs in it, and {other:?} would end it in the middle; leave the label out"
+            ));
         }
     }
+    kept_when_stopped(inspected, strategy, &why)?;
+    Ok((strategy, why))
+}
+
+/// One that was started with `--rm` is gone once it is stopped.
+fn kept_when_stopped(inspected: &Value, strategy: Strategy, why: &str) -> Result<(), String> {
+    if strategy != Strategy::Recreate || inspected.pointer("/HostConfig/AutoRemove") != Some(&json!(true)) {
+        return Ok(());
+    }
+    Err(format!(
+        "it was started with `--rm`, so it could not be put back if the new version failed ({why}); start it without"
+    ))
 }
 
 fn strategy(inspected: &Value, said: Option<&str>, overlap: Option<&str>) -> Result<(Strategy, String), String> {
-    let removed = inspected.pointer("/HostConfig/AutoRemove") == Some(&json!(true));
     let never = match overlap {
         None | Some("allowed") => false,
         Some("never") => true,
@@ -236,12 +257,7 @@ fn strategy(inspected: &Value, said: Option<&str>, overlap: Option<&str>) -> Res
             return Err(format!("label tagboat.strategy: {other:?} must be `auto`, `overlap` or `recreate`"));
         }
     };
-    if removed && chosen.0 == Strategy::Recreate {
-        return Err(format!(
-            "it was started with `--rm`, so it could not be put back if the new version failed ({}); start it without",
-            chosen.1
-        ));
-    }
+    kept_when_stopped(inspected, chosen.0, &chosen.1)?;
     Ok(chosen)
 }
 

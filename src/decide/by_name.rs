@@ -51,6 +51,12 @@ pub fn is_following(name: &str) -> bool {
     end.is_some_and(|(base, generation)| !base.is_empty() && generation.parse::<u64>().is_ok())
 }
 
+/// True for the name of a candidate that failed.
+pub fn is_failed(name: &str) -> bool {
+    let end = name.rsplit_once(FAILED);
+    end.is_some_and(|(base, generation)| !base.is_empty() && generation.parse::<u64>().is_ok())
+}
+
 /// The name of the one that serves, whatever part in a swap the container with `name` has.
 pub fn serving_name(name: &str) -> &str {
     let base = [NEXT, PREVIOUS, FAILED, JOIN, WAS].iter().find_map(|part| {

@@ -20,6 +20,7 @@ pub mod platform;
 pub mod policy;
 pub mod prune;
 pub mod reconcile;
+pub mod relief;
 pub mod retention;
 pub mod schedule;
 pub mod strategy;

@@ -12,19 +12,23 @@ pub fn choose(inspected: &Value) -> (Strategy, String) {
     }
 }
 
-/// The container that tagboat itself runs in: the next one takes over while this one runs, whatever they share.
-///
-/// # Errors
-/// What two of it can't have at once.
-pub fn of_ourselves(inspected: &Value) -> Result<(Strategy, String), String> {
+/// The container that tagboat itself runs in: the next one takes over while this one runs, whatever they share, unless they
+/// can't run at the same time.
+pub fn of_ourselves(inspected: &Value) -> (Strategy, String) {
     let host = &inspected["HostConfig"];
-    let taken = published(host).map(|port| format!("it publishes port {port}"));
+    // In the host's network the engine publishes nothing, whatever was asked for.
+    let published = published(host).filter(|_| host["NetworkMode"] != "host");
+    let taken = published.map(|port| format!("it publishes port {port}"));
     let taken = taken.or_else(|| fixed_address(inspected).map(|address| format!("its address {address} is fixed")));
     match taken {
-        Some(what) => Err(format!(
-            "tagboat runs in it, and the next one can't take over while it runs, because {what}: use the host's network"
-        )),
-        None => Ok((Strategy::Overlap, "tagboat runs in it: the next one takes over from it".to_owned())),
+        Some(what) => {
+            let why = format!(
+                "{what}, and tagboat runs in it: a relief container stops it and starts the next one, and nothing serves \
+                 in between"
+            );
+            (Strategy::Recreate, why)
+        }
+        None => (Strategy::Overlap, "tagboat runs in it: the next one takes over from it".to_owned()),
     }
 }
 

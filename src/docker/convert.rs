@@ -74,9 +74,10 @@ pub(crate) fn job(doc: &Value) -> Result<JobContainer, String> {
     Ok(JobContainer { kind, timeout: Duration::from_secs(seconds), container: container(doc)? })
 }
 
-/// True for the container of a job, which is no version of its app.
-pub(crate) fn is_job(doc: &Value) -> bool {
-    doc.pointer("/Config/Labels").is_some_and(|labels| labels.get(label::JOB).is_some())
+/// True for what is no version of its app: the container of a job, or the relief of ours.
+pub(crate) fn is_no_version(doc: &Value) -> bool {
+    let has = |name: &str| doc.pointer("/Config/Labels").is_some_and(|labels| labels.get(name).is_some());
+    has(label::JOB) || has(label::RELIEF)
 }
 
 /// What there is to say about a container without our labels, until its image's digest is known.

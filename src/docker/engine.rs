@@ -67,10 +67,10 @@ impl Docker {
         Ok(documents)
     }
 
-    /// As `listed`, without the containers of jobs, which are no versions of anything.
+    /// As `listed`, without what is no version of anything: the containers of jobs, and the relief of ours.
     async fn versions(&self, filters: &Value) -> Result<Vec<Value>, EngineError> {
         let mut documents = self.listed(filters).await?;
-        documents.retain(|document| !convert::is_job(document));
+        documents.retain(|document| !convert::is_no_version(document));
         Ok(documents)
     }
 

@@ -36,6 +36,7 @@ mod parking;
 mod pruning;
 mod pulls;
 mod reconciler;
+mod relief;
 mod requests;
 mod sameness;
 mod signing;
@@ -59,6 +60,7 @@ pub use handle::Handle;
 pub use hinter::Hinter;
 pub use ourselves::{Announce, Own, did_not_take_over};
 pub use pulls::Pulls;
+pub use relief::{Notes, Relief, carry_out};
 pub use ties::Ties;
 
 /// What the engine acts through.

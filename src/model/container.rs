@@ -41,6 +41,9 @@ pub mod label {
     pub const WATCHED: &str = "tagboat.watched";
     /// Which of its version's containers it is, where the app wants more than one of them: a decimal number from 1 on.
     pub const REPLICA: &str = "tagboat.replica";
+    /// On the container that stops tagboat's own and starts the next one in its place: the id of that next one. It is no
+    /// version of its app.
+    pub const RELIEF: &str = "tagboat.relief";
 }
 
 /// What our labels say about a container.

@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::model::FailureReason;
+
 /// Another version is refused: what would be understood of it is not known.
 pub(super) const VERSION: u32 = 1;
 
@@ -169,7 +171,7 @@ pub fn successor_file(state_dir: &Path) -> PathBuf {
 }
 
 /// Whether a container is the one that is to take over.
-pub(super) fn is_successor(state_dir: &Path, container: &str) -> bool {
+pub fn is_successor(state_dir: &Path, container: &str) -> bool {
     std::fs::read_to_string(successor_file(state_dir)).is_ok_and(|written| written.trim() == container)
 }
 
@@ -180,6 +182,13 @@ pub struct NotTaken {
     pub container: String,
     /// What went wrong.
     pub why: String,
+    /// The kind; a version that did not know it yet did not write it.
+    #[serde(default = "unhealthy")]
+    pub reason: FailureReason,
+}
+
+fn unhealthy() -> FailureReason {
+    FailureReason::Unhealthy
 }
 
 impl NotTaken {
@@ -192,8 +201,8 @@ impl NotTaken {
     }
 
     /// Written for the agent. Without it the same version is tried once more.
-    pub(super) fn write(&self, state_dir: &Path) {
-        let text = serde_json::to_vec(self).expect("two texts can be written as JSON");
+    pub fn write(&self, state_dir: &Path) {
+        let text = serde_json::to_vec(self).expect("texts can be written as JSON");
         if let Err(error) = std::fs::write(Self::file(state_dir), text) {
             tracing::warn!(%error, "that the next container did not take over is not written down");
         }
@@ -270,9 +279,12 @@ mod tests {
     fn what_was_not_taken_is_read_once() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("run")).unwrap();
-        let note = NotTaken { container: "abc".to_owned(), why: "it ended".to_owned() };
+        let reason = FailureReason::Exited;
+        let note = NotTaken { container: "abc".to_owned(), why: "it ended".to_owned(), reason };
         note.write(dir.path());
-        assert_eq!(NotTaken::take(dir.path()), Some(note));
+        assert_eq!(NotTaken::take(dir.path()), Some(note.clone()));
+        std::fs::write(dir.path().join("run/not-taken"), br#"{"container": "abc", "why": "it ended"}"#).unwrap();
+        assert_eq!(NotTaken::take(dir.path()), Some(NotTaken { reason: unhealthy(), ..note }));
         assert_eq!(NotTaken::take(dir.path()), None);
     }
 }

@@ -6,10 +6,12 @@
 
 mod child;
 mod handover;
+mod relieved;
 mod run;
 #[cfg(test)]
 mod stub;
 
 pub use child::{GAVE_UP, RESTART};
-pub use handover::{NotTaken, successor_file};
+pub use handover::{NotTaken, is_successor, successor_file};
+pub use relieved::Relieved;
 pub use run::{Config, Error, Listeners, Reload, Upgrade, run};

@@ -1,5 +1,7 @@
 //! tagboat in a container that it keeps up to date itself: the next one takes over from the one that runs.
 
+mod published;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +21,14 @@ struct Contained {
 
 impl Contained {
     async fn serving(app: &'static str) -> Self {
+        let contained = Self::prepared(app).await;
+        contained.push("v1").await;
+        contained.serves(&["--network", "host", "--stop-timeout", "30"]).await;
+        contained
+    }
+
+    /// Everything but tagboat itself, and its image.
+    async fn prepared(app: &'static str) -> Self {
         let program = Program::prepared(Setup {
             swap: "probe_interval: 50ms, min_healthy: 2s, healthy_deadline: 8s, bake: 700ms, drain: 10s, drain_streams: 5s",
             ..Setup::new(app)
@@ -27,11 +37,14 @@ impl Contained {
         let contained = Self { program, name: format!("{app}-tagboat") };
         contained.clear();
         Image::sample("v1").push(&contained.program.registry, app, "latest").await;
-        contained.push("v1").await;
-        contained.run();
-        contained.program.wait_for_version("v1").await;
-        contained.is("up_to_date").await;
         contained
+    }
+
+    /// Runs it, and waits until it and its app are up to date.
+    async fn serves(&self, options: &[&str]) {
+        self.run(options);
+        self.program.wait_for_version("v1").await;
+        self.is("up_to_date").await;
     }
 
     /// Pushes a version of tagboat: an image that runs the program that is tested.
@@ -44,7 +57,7 @@ impl Contained {
     }
 
     /// `docker run`. What the program is linked to comes from the host, as the program itself does.
-    fn run(&self) {
+    fn run(&self, options: &[&str]) {
         let file = self.program.file();
         let socket = docker().host.trim_start_matches("unix://").to_owned();
         let places = [
@@ -58,8 +71,9 @@ impl Contained {
         ];
         let scope = format!("tagboat.scope={}", self.program.setup.app);
         let image = format!("{}/{}:latest", self.program.registry.host(), self.name);
-        let mut args = vec!["run", "-d", "--name", &self.name, "--network", "host", "--restart", "always"];
-        args.extend(["--stop-timeout", "30", "--label", "tagboat.enable=true", "--label", &scope]);
+        let mut args = vec!["run", "-d", "--name", &self.name, "--restart", "always"];
+        args.extend(["--label", "tagboat.enable=true", "--label", &scope]);
+        args.extend(options);
         let mounts: Vec<String> = places.iter().map(|place| format!("{place}:{place}")).collect();
         mounts.iter().for_each(|mount| args.extend(["-v", mount]));
         args.extend([image.as_str(), "run", "--config", file.to_str().unwrap()]);

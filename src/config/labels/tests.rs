@@ -125,8 +125,16 @@ fn our_own_container_is_taken_over_from_and_nothing_else() {
     assert_eq!(read(json!({}), host.clone()).unwrap().strategy, Strategy::Overlap);
     assert_eq!(read(json!({}), json!({"NetworkMode": "bridge"})).unwrap().strategy, Strategy::Overlap);
     let published = json!({"PortBindings": {"80/tcp": [{"HostPort": "80"}]}});
+    for labels in [json!({}), json!({"tagboat.strategy": "recreate"}), json!({"tagboat.overlap": "allowed"})] {
+        let app = read(labels, published.clone()).unwrap();
+        assert_eq!(app.strategy, Strategy::Recreate);
+        assert!(app.strategy_reason.contains("it publishes port 80"), "{}", app.strategy_reason);
+        assert!(app.strategy_reason.contains("a relief container"), "{}", app.strategy_reason);
+    }
+    let gone = json!({"PortBindings": {"80/tcp": [{"HostPort": "80"}]}, "AutoRemove": true});
     for (labels, host, wanted) in [
-        (json!({}), published, "it publishes port 80: use the host's network"),
+        (json!({}), gone, "it was started with `--rm`"),
+        (json!({"tagboat.strategy": "overlap"}), published, "label tagboat.strategy: `overlap` is not possible"),
         (json!({"tagboat.strategy": "recreate"}), host.clone(), "label tagboat.strategy: tagboat runs in it"),
         (json!({"tagboat.overlap": "never"}), host, "label tagboat.overlap: tagboat runs in it"),
     ] {

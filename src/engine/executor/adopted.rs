@@ -149,9 +149,12 @@ impl Swap<'_> {
     /// Stops what serves, to make room; it is kept, and does not come back by itself meanwhile.
     pub(super) async fn park(&mut self, container: &ContainerId) -> Stepped {
         self.keep_image(container).await;
+        if let Some(own) = self.executor.settings.own.as_ref().filter(|own| own.id == *container) {
+            return self.be_relieved(own).await;
+        }
         let (old, inspected) = self.executor.ports.engine.inspect(container).await?;
         // One that an earlier run has parked already has been away since then, and has lost its policy.
-        let already = if old.is_running() { None } else { old.finished };
+        let already = if old.is_running() { None } else { self.away_since().or(old.finished) };
         let hooked = self.pre_stop(&old).await?;
         self.parked = Some(already.unwrap_or_else(Utc::now));
         let (app, store) = (self.executor.app, &*self.executor.ports.store);

@@ -15,11 +15,13 @@ mod jobs;
 mod making_jobs;
 mod ourselves;
 mod outage;
+mod relief;
 mod service;
 mod together;
 mod undoing;
 
 pub(super) use candidate::{SHELF, local_repository};
+pub(super) use relief::dismiss_relief;
 pub(super) use undoing::LOG_LINES;
 
 use std::time::Duration;

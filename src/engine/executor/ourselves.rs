@@ -2,7 +2,7 @@
 
 use crate::engine::clock::Utc;
 
-use crate::model::{ContainerId, FailureReason};
+use crate::model::{ContainerId, FailureReason, Strategy, Time};
 
 use super::{Halt, Stepped, Swap};
 
@@ -20,7 +20,7 @@ impl Swap<'_> {
         if own.id != *serving {
             return Ok(());
         }
-        let announced = (own.announce)(self.candidate()?);
+        let announced = (own.announce)(Some(self.candidate()?));
         announced
             .map_err(|error| Halt::Failed(FailureReason::Engine, format!("the next one can't be announced: {error}")))
     }
@@ -48,9 +48,18 @@ impl Swap<'_> {
         }
     }
 
-    /// We don't stop ourselves: the one before takes its place back, and stops us.
-    pub(super) fn spares_us(&self, id: &ContainerId) -> Result<(), Halt> {
+    /// Since when nobody has had our place, if we are to take it from one that was stopped for us.
+    pub(super) fn away_since(&self) -> Option<Time> {
+        let own = self.executor.settings.own.as_ref()?;
+        own.away_since.filter(|_| self.candidates.contains(&own.id))
+    }
+
+    /// We don't stop ourselves: the one before takes its place back, and stops us, or is started again when we end.
+    pub(super) async fn spares_us(&self, id: &ContainerId) -> Result<(), Halt> {
         let Some(own) = self.executor.settings.own.as_ref().filter(|_| self.are_we(id)) else { return Ok(()) };
+        if self.executor.app.strategy == Strategy::Recreate {
+            self.somebody_relieves_us(own).await?;
+        }
         tracing::error!(container = id.short(), "this container is not to serve: it gives its place back");
         own.give_up.cancel();
         Err(Halt::Interrupted)

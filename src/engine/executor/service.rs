@@ -218,7 +218,7 @@ impl Swap<'_> {
 
     /// Stops a container for good: without its restart policy, so that a restart of the daemon leaves it be.
     pub(super) async fn stop_one(&self, id: &ContainerId) -> Result<(), Halt> {
-        self.spares_us(id)?;
+        self.spares_us(id).await?;
         let engine = &self.executor.ports.engine;
         let container = match engine.inspect(id).await {
             Err(error) if error.kind == crate::ports::EngineErrorKind::NotFound => return Ok(()),

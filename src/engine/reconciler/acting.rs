@@ -13,7 +13,7 @@ use crate::engine::asked::Answer;
 use crate::engine::bus::is_swap;
 use crate::engine::clock::Utc;
 use crate::engine::condition::describe;
-use crate::engine::executor::{Ended, Executor};
+use crate::engine::executor::{Ended, Executor, dismiss_relief};
 use crate::engine::group::Seat;
 use crate::engine::looking::{Seeing, look};
 use crate::engine::observer::chain;
@@ -220,6 +220,7 @@ impl Reconciler {
     /// Removes the containers of jobs that nobody needs any more, and what an engine that died has removed half-way.
     async fn sweep(&mut self, decision: &Decision, seeing: &Seeing) {
         self.bury(seeing).await;
+        self.relieved(seeing).await;
         let now = Utc::now();
         let sweep = sweep(&seeing.jobs, decision, now);
         for id in &sweep.remove {
@@ -230,6 +231,17 @@ impl Reconciler {
         }
         if let Some(until) = sweep.again {
             let at = Instant::now() + (until - now).to_std().unwrap_or_default();
+            self.retry = Some(self.retry.map_or(at, |planned| planned.min(at)));
+        }
+    }
+
+    /// What has started the container that we run in is removed once it is done, which is soon.
+    async fn relieved(&mut self, seeing: &Seeing) {
+        let parts = &self.parts;
+        let Some(own) = &parts.settings.own else { return };
+        let ours = seeing.containers.iter().any(|container| container.id == own.id);
+        if ours && dismiss_relief(&parts.app, &parts.ports, &parts.settings.owner).await {
+            let at = Instant::now() + FIRST_RETRY;
             self.retry = Some(self.retry.map_or(at, |planned| planned.min(at)));
         }
     }

@@ -14,8 +14,11 @@ use rustix::process::Signal;
 use tokio::net::UnixListener;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
+use crate::model::FailureReason;
+
 use super::super::child::Child;
 use super::super::handover::{self, Link, Message, NotTaken};
+use super::super::relieved::Relieved;
 use super::{
     AGENT_GRACE, Config, Error, PROXY_GRACE, Supervisor, agent_spec, control, lock, next_generation, proxy_spec,
 };
@@ -114,9 +117,11 @@ impl Supervisor {
         self.lock = None;
     }
 
-    /// The agent says that this container is no good. That is for the one before to mend, as long as there is one.
+    /// The agent says that this container is no good. That is for the one before to mend, as long as there is one, or for
+    /// the relief that starts it again when this one has ended.
     pub(super) async fn given_up(&mut self) -> Result<(), Error> {
-        if self.incumbent.is_some() {
+        let relieved = self.config.container.as_ref().and_then(|own| Relieved::read(&self.config.state_dir, own));
+        if self.incumbent.is_some() || relieved.is_some() {
             return Err(Error::GivenUp);
         }
         tracing::error!(
@@ -195,7 +200,7 @@ impl Supervisor {
     async fn take_back(&mut self, why: String) {
         let old = &self.config.state_dir;
         if let Ok(container) = std::fs::read_to_string(handover::successor_file(old)) {
-            NotTaken { container, why }.write(old);
+            NotTaken { container, why, reason: FailureReason::Unhealthy }.write(old);
         }
         self.door = open(&self.config);
         if self.proxy.was_stopped() {

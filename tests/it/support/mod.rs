@@ -21,6 +21,7 @@ pub(crate) use image::Image;
 pub(crate) use load::Load;
 pub(crate) use program::{Program, Setup};
 pub(crate) use registry::{Registry, client};
+pub(crate) use relay::Relay;
 pub(crate) use signer::Signer;
 
 /// A port that is free now.

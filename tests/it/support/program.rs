@@ -221,6 +221,11 @@ impl Program {
         self.get(&format!("/apps/{}", self.setup.app)).await
     }
 
+    /// Every port that something of it listens on.
+    pub(crate) fn listened(&self) -> [u16; 4] {
+        [self.port, self.hooks, self.api, self.metrics]
+    }
+
     pub(crate) fn metrics_port(&self) -> u16 {
         self.metrics
     }

@@ -43,6 +43,11 @@ impl Registry {
         self
     }
 
+    /// Another way to it, for those who can't reach this machine's own address.
+    pub(crate) async fn also_at(&self, address: &str) -> Relay {
+        Relay::at(address, self.port).await
+    }
+
     /// The relay.
     pub(crate) fn relay(&self) -> &Relay {
         self.relay.as_ref().expect("it was put behind one")

@@ -22,7 +22,12 @@ pub(crate) struct Relay {
 impl Relay {
     /// As fast as it goes, towards a port of this machine.
     pub(crate) async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1", port).await
+    }
+
+    /// The same, reached at another of this machine's addresses.
+    pub(crate) async fn at(address: &str, port: u16) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let relay_port = listener.local_addr().unwrap().port();
         let bytes_per_second = Arc::new(AtomicU64::new(0));
         let (cut, is_cut) = watch::channel(false);
