@@ -72,6 +72,14 @@ async fn work(config: &Config, args: RelieveArgs) -> Result<bool, Error> {
         end = carry_out(&relief, &engine, &files, &told) => end,
         never = signalled => never,
     };
+    tell(end);
+    if end.is_some() {
+        Relieved::forget(&files.state_dir);
+    }
+    Ok(end.is_some())
+}
+
+fn tell(end: Option<End>) {
     match end {
         Some(End::Taken) => tracing::info!("done: the next container has the place"),
         Some(End::PutBack) => tracing::warn!("done: the container before the next one has its place again"),
@@ -79,10 +87,6 @@ async fn work(config: &Config, args: RelieveArgs) -> Result<bool, Error> {
         Some(End::Lost) => tracing::error!("no container of tagboat is left that could run: start one by hand"),
         None => tracing::warn!("told to end before it was done: whoever starts this container again has it go on"),
     }
-    if end.is_some() {
-        Relieved::forget(&files.state_dir);
-    }
-    Ok(end.is_some())
 }
 
 /// What the two read, in the state directory that all three have.
@@ -114,7 +118,12 @@ impl Notes for Files {
         }
     }
 
-    fn blamed(&self, reason: FailureReason, why: &str) {
-        NotTaken { container: self.next.clone(), why: why.to_owned(), reason }.write(&self.state_dir);
+    fn blamed(&self, reason: FailureReason, why: &str) -> bool {
+        // One that had to be stopped has ended as well.
+        let known = NotTaken::read(&self.state_dir).is_some_and(|written| written.container == self.next);
+        if !known {
+            NotTaken { container: self.next.clone(), why: why.to_owned(), reason }.write(&self.state_dir);
+        }
+        !known
     }
 }

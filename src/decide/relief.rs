@@ -88,15 +88,17 @@ pub fn relieve(old: Option<&Container>, next: Option<&Container>, about: &Circum
             _ => Act::Wait,
         };
     }
-    let stand = stand(next, about);
-    let Some(old) = old else {
+    match (old, stand(next, about)) {
+        (Some(old), stand) => between(old, next, stand, about),
         // A person removed it. The next one is all that is left, and has nobody to give its place to.
-        return match stand {
-            Stand::Created => Act::StartNext,
-            Stand::Running => Act::Wait,
-            Stand::Refused | Stand::Ended => Act::End(End::Lost),
-        };
-    };
+        (None, Stand::Created) => Act::StartNext,
+        (None, Stand::Running) => Act::Wait,
+        (None, Stand::Refused | Stand::Ended) => Act::End(End::Lost),
+    }
+}
+
+/// Both are there, and the next one has not taken the place.
+fn between(old: &Container, next: &Container, stand: Stand, about: &Circumstances<'_>) -> Act {
     let put_back = |blame| if serves(old, next) { Act::End(End::PutBack) } else { Act::StartOld(blame) };
     match stand {
         Stand::Running if is_late(next, about) => {

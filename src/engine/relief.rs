@@ -28,8 +28,8 @@ pub trait Notes: Send + Sync {
     fn announced(&self) -> bool;
     /// The old one is about to be stopped.
     fn stopping(&self, at: Time);
-    /// The next one is no good.
-    fn blamed(&self, reason: FailureReason, why: &str);
+    /// The next one is no good. True when that is news: the first reason counts.
+    fn blamed(&self, reason: FailureReason, why: &str) -> bool;
 }
 
 /// Who is relieved by whom.
@@ -160,8 +160,9 @@ impl Work<'_> {
     /// An engine that is ending ends its containers, which says nothing about them.
     async fn blame(&self, next: &ContainerId, (reason, why): &Blame) -> Result<(), EngineError> {
         self.engine.accepts().await?;
-        tracing::error!(container = next.short(), reason = reason.label(), "the next container is no good: {why}");
-        self.notes.blamed(*reason, why);
+        if self.notes.blamed(*reason, why) {
+            tracing::error!(container = next.short(), reason = reason.label(), "the next container is no good: {why}");
+        }
         Ok(())
     }
 

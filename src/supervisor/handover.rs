@@ -192,12 +192,17 @@ fn unhealthy() -> FailureReason {
 }
 
 impl NotTaken {
+    /// Reads what was written last.
+    pub fn read(state_dir: &Path) -> Option<Self> {
+        let read = std::fs::read(Self::file(state_dir)).ok()?;
+        serde_json::from_slice(&read).ok()
+    }
+
     /// Reads what was written last, and forgets it.
     pub fn take(state_dir: &Path) -> Option<Self> {
-        let path = Self::file(state_dir);
-        let read = std::fs::read(&path).ok()?;
-        let _ = std::fs::remove_file(path);
-        serde_json::from_slice(&read).ok()
+        let read = Self::read(state_dir);
+        let _ = std::fs::remove_file(Self::file(state_dir));
+        read
     }
 
     /// Written for the agent. Without it the same version is tried once more.

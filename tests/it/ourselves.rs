@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tagboat::model::Digest;
 
-use crate::support::{Image, Load, Program, Setup, docker};
+use crate::support::{Docker, Image, Load, Program, Setup};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -21,16 +21,17 @@ struct Contained {
 
 impl Contained {
     async fn serving(app: &'static str) -> Self {
-        let contained = Self::prepared(app).await;
+        let contained = Self::prepared(app, None).await;
         contained.push("v1").await;
         contained.serves(&["--network", "host", "--stop-timeout", "30"]).await;
         contained
     }
 
     /// Everything but tagboat itself, and its image.
-    async fn prepared(app: &'static str) -> Self {
+    async fn prepared(app: &'static str, engine: Option<&'static Docker>) -> Self {
         let program = Program::prepared(Setup {
             swap: "probe_interval: 50ms, min_healthy: 2s, healthy_deadline: 8s, bake: 700ms, drain: 10s, drain_streams: 5s",
+            engine,
             ..Setup::new(app)
         })
         .await;
@@ -59,7 +60,7 @@ impl Contained {
     /// `docker run`. What the program is linked to comes from the host, as the program itself does.
     fn run(&self, options: &[&str]) {
         let file = self.program.file();
-        let socket = docker().host.trim_start_matches("unix://").to_owned();
+        let socket = self.docker().host.trim_start_matches("unix://").to_owned();
         let places = [
             file.parent().unwrap().display().to_string(),
             Path::new(&socket).parent().unwrap().display().to_string(),
@@ -77,7 +78,11 @@ impl Contained {
         let mounts: Vec<String> = places.iter().map(|place| format!("{place}:{place}")).collect();
         mounts.iter().for_each(|mount| args.extend(["-v", mount]));
         args.extend([image.as_str(), "run", "--config", file.to_str().unwrap()]);
-        docker().must(&args);
+        self.docker().must(&args);
+    }
+
+    fn docker(&self) -> &'static Docker {
+        self.program.docker()
     }
 
     async fn status(&self) -> Option<Value> {
@@ -100,10 +105,10 @@ impl Contained {
     }
 
     fn logs(&self) -> String {
-        let all = docker().must(&["ps", "-a", "--format", "{{.Names}} {{.Status}}"]);
+        let all = self.docker().must(&["ps", "-a", "--format", "{{.Names}} {{.Status}}"]);
         let ours = all.lines().filter(|line| line.starts_with(&self.name));
         let one = |line: &str| {
-            let said = docker().cli(&["logs", line.split(' ').next().unwrap()]);
+            let said = self.docker().cli(&["logs", line.split(' ').next().unwrap()]);
             let text = [said.stdout, said.stderr].concat();
             format!("--- {line}\n{}\n", String::from_utf8_lossy(&text))
         };
@@ -112,7 +117,7 @@ impl Contained {
 
     /// Version of tagboat that has the name and runs, and its restart policy.
     fn serving_version(&self) -> Option<(String, String)> {
-        let container = docker().named(&self.name)?;
+        let container = self.docker().named(&self.name)?;
         let env = container["Config"]["Env"].as_array()?;
         let version = env.iter().filter_map(Value::as_str).find_map(|entry| entry.strip_prefix("VERSION="))?.to_owned();
         let running = container["State"]["Running"] == true;
@@ -130,10 +135,10 @@ impl Contained {
 
     fn clear(&self) {
         // Whoever restarts itself goes first.
-        for container in docker().containers(&self.name) {
-            docker().cli(&["rm", "-f", "-v", container["Id"].as_str().unwrap()]);
+        for container in self.docker().containers(&self.name) {
+            self.docker().cli(&["rm", "-f", "-v", container["Id"].as_str().unwrap()]);
         }
-        docker().remove_all(&self.name);
+        self.docker().remove_all(&self.name);
     }
 }
 
@@ -166,7 +171,9 @@ async fn the_next_tagboat_takes_over_without_a_failed_request() {
         contained.is_version(version).await;
         assert_eq!(contained.status().await.unwrap()["deployed"]["digest"], digest.as_str());
         contained
-            .wait("one container is left", || async { (docker().containers(&contained.name).len() == 1).then_some(()) })
+            .wait("one container is left", || async {
+                (contained.docker().containers(&contained.name).len() == 1).then_some(())
+            })
             .await;
     }
     // The new one does its work.
@@ -211,12 +218,12 @@ async fn a_next_tagboat_that_ends_before_it_is_proved_gives_the_place_back() {
     let digest = contained.push("v2").await;
     let next = contained
         .wait("the next one has taken over", || async {
-            let all = docker().containers(&contained.name);
+            let all = contained.docker().containers(&contained.name);
             let next = all.into_iter().find(|c| c["Name"].as_str().is_some_and(|name| name.contains(".next-")))?;
             contained.logs().contains("this one waits to be stopped").then_some(next)
         })
         .await;
-    docker().must(&["kill", next["Id"].as_str().unwrap()]);
+    contained.docker().must(&["kill", next["Id"].as_str().unwrap()]);
     let status = contained.is("held").await;
     assert_eq!(status["quarantined"][0]["digest"], digest.as_str(), "{status:#}");
     assert_eq!(contained.serving_version(), Some(("v1".to_owned(), "always".to_owned())));

@@ -120,6 +120,17 @@ impl Swap<'_> {
             }
             engine.remove(&id).await?;
         }
+        self.make_relief(own, old, next, name).await
+    }
+
+    async fn make_relief(
+        &self,
+        own: &Own,
+        old: &ContainerId,
+        next: &ContainerId,
+        name: String,
+    ) -> Result<ContainerId, Halt> {
+        let (engine, owner) = (&self.executor.ports.engine, &self.executor.settings.owner);
         let (_, inspected) = engine.inspect(next).await?;
         let within = (self.executor.app.timing.healthy_deadline + ALLOWANCE).as_secs().to_string();
         let arguments = ["relieve", "--config", &own.config, "--within", &within].map(str::to_owned);

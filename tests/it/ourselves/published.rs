@@ -8,7 +8,7 @@ use serde_json::Value;
 use tagboat::model::Digest;
 
 use super::Contained;
-use crate::support::{Image, Relay, client, docker, signal_pid, wait_for};
+use crate::support::{Daemon, Docker, Image, Relay, client, signal_pid, wait_for};
 
 /// A tagboat that publishes everything that it listens on.
 struct Published {
@@ -19,16 +19,21 @@ struct Published {
 
 impl Published {
     async fn serving(app: &'static str, stop_timeout: &str) -> Self {
-        let published = Self::prepared(app).await;
+        Self::serving_on(app, stop_timeout, None).await
+    }
+
+    /// On an engine of its own.
+    async fn serving_on(app: &'static str, stop_timeout: &str, engine: Option<&'static Docker>) -> Self {
+        let published = Self::prepared(app, engine).await;
         published.contained.push("v1").await;
         published.serves(stop_timeout).await;
         published
     }
 
-    async fn prepared(app: &'static str) -> Self {
-        let contained = Contained::prepared(app).await;
+    async fn prepared(app: &'static str, engine: Option<&'static Docker>) -> Self {
+        let contained = Contained::prepared(app, engine).await;
         let gateway = "{{(index .IPAM.Config 0).Gateway}}";
-        let gateway = docker().must(&["network", "inspect", "bridge", "--format", gateway]);
+        let gateway = contained.docker().must(&["network", "inspect", "bridge", "--format", gateway]);
         let registry = &contained.program.registry;
         let relay = registry.also_at(&gateway).await;
         let file = contained.program.file();
@@ -61,7 +66,7 @@ impl Published {
         contained
             .wait("one container is left, and no relief", || async {
                 // The first one was made by a person and has no label of ours.
-                let ours = docker().containers(&contained.name);
+                let ours = contained.docker().containers(&contained.name);
                 let others = ours.iter().filter(|one| name_of(one) != contained.name);
                 let others: Vec<_> = others.filter(|one| !name_of(one).contains(".failed-")).collect();
                 others.is_empty().then_some(())
@@ -77,7 +82,7 @@ impl Published {
     }
 
     fn relief(&self) -> Option<Value> {
-        docker().named(&format!("{}.relief", self.contained.name))
+        self.contained.docker().named(&format!("{}.relief", self.contained.name))
     }
 
     /// Waits until the version is quarantined; its reason.
@@ -125,7 +130,7 @@ async fn a_next_tagboat_that_is_no_good_makes_room_for_the_one_before() {
     let published = Published::serving("relieved-bad", "30").await;
     let contained = &published.contained;
     let tagboat = env!("CARGO_BIN_EXE_tagboat");
-    let before = docker().named(&contained.name).unwrap();
+    let before = contained.docker().named(&contained.name).unwrap();
     for (image, reason) in [
         (Image::sample("v2").env("EXIT_AT_START", "7"), "exited"),
         // It finds itself that its container is no good.
@@ -136,7 +141,7 @@ async fn a_next_tagboat_that_is_no_good_makes_room_for_the_one_before() {
         let digest = contained.push_image(image).await;
         assert_eq!(published.is_quarantined(&digest).await, reason);
         assert_eq!(contained.serving_version(), Some(("v1".to_owned(), "always".to_owned())));
-        assert_eq!(docker().named(&contained.name).unwrap()["Id"], before["Id"]);
+        assert_eq!(contained.docker().named(&contained.name).unwrap()["Id"], before["Id"]);
         published.is_alone().await;
     }
     published.deploys("v2").await;
@@ -149,7 +154,7 @@ async fn a_relief_that_is_killed_goes_on_where_it_was() {
     let published = Published::serving("relieved-kill", "4").await;
     let contained = &published.contained;
     for (version, after_the_stop) in [("v2", false), ("v3", true)] {
-        let old = docker().named(&contained.name).unwrap()["Id"].as_str().unwrap().to_owned();
+        let old = contained.docker().named(&contained.name).unwrap()["Id"].as_str().unwrap().to_owned();
         // Whoever reads this has the old one take its whole time to stop.
         let url = format!("http://127.0.0.1:{}/events?n=1000&ms=100", contained.program.port);
         let stream = client().get(url).send().await.unwrap();
@@ -157,7 +162,7 @@ async fn a_relief_that_is_killed_goes_on_where_it_was() {
         contained.push(version).await;
         let relief = contained
             .wait("the relief stops the old one", || async {
-                let said = docker().cli(&["logs", &format!("{}.relief", contained.name)]);
+                let said = contained.docker().cli(&["logs", &format!("{}.relief", contained.name)]);
                 let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
                 published.relief().filter(|_| said.contains("stopping the container that runs"))
             })
@@ -166,11 +171,11 @@ async fn a_relief_that_is_killed_goes_on_where_it_was() {
         if after_the_stop {
             signal_pid(pid, Signal::STOP);
             wait_for(Duration::from_secs(20), "the old one has stopped", || async {
-                let old = docker().must(&["inspect", "--format", "{{.State.Status}}", &old]);
+                let old = contained.docker().must(&["inspect", "--format", "{{.State.Status}}", &old]);
                 (old == "exited").then_some(())
             })
             .await;
-            let all = docker().containers(&contained.name);
+            let all = contained.docker().containers(&contained.name);
             let next = all.iter().find(|one| name_of(one).contains(".next-")).unwrap();
             assert_eq!(next["State"]["Status"], "created");
         }
@@ -188,30 +193,51 @@ async fn the_next_tagboat_needs_no_relief_once_it_runs() {
     contained.push("v2").await;
     contained
         .wait("the next one runs", || async {
-            let all = docker().containers(&contained.name);
+            let all = contained.docker().containers(&contained.name);
             all.into_iter().find(|one| name_of(one).contains(".next-") && one["State"]["Running"] == true)
         })
         .await;
     // The engine does not start again what a person has killed.
-    docker().must(&["kill", &format!("{}.relief", contained.name)]);
+    contained.docker().must(&["kill", &format!("{}.relief", contained.name)]);
     published.is_version("v2").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_next_tagboat_whose_relief_can_t_be_started_changes_nothing() {
-    let mut published = Published::prepared("relieved-gone").await;
+    let mut published = Published::prepared("relieved-gone", None).await;
     let program = published.contained.program.install();
     let image = |version: &str| Image::sample(version).entrypoint(program.to_str().unwrap());
     published.contained.push_image(image("v1")).await;
     published.serves("30").await;
     let contained = &published.contained;
-    let before = docker().named(&contained.name).unwrap();
+    let before = contained.docker().named(&contained.name).unwrap();
     // As in an image that has it elsewhere.
     std::fs::remove_file(&program).unwrap();
     let digest = contained.push_image(image("v2")).await;
     assert_eq!(published.is_quarantined(&digest).await, "cannot_start");
-    let after = docker().named(&contained.name).unwrap();
+    let after = contained.docker().named(&contained.name).unwrap();
     assert_eq!(after["State"]["StartedAt"], before["State"]["StartedAt"], "it was never stopped");
     assert_eq!(contained.serving_version(), Some(("v1".to_owned(), "always".to_owned())));
     assert!(published.relief().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_in_the_middle_is_no_fault_of_the_next_one() {
+    let mut engine = Daemon::start("s", false);
+    let published = Published::serving_on("relieved-cut", "30", Some(engine.docker)).await;
+    let contained = &published.contained;
+    contained.push("v2").await;
+    contained
+        .wait("the next one proves itself", || async {
+            let all = contained.docker().containers(&contained.name);
+            all.into_iter().find(|one| name_of(one).contains(".next-") && one["State"]["Running"] == true)
+        })
+        .await;
+    engine.cut();
+    engine.resume();
+    // The relief is what comes back by itself: it starts the old one, which begins anew.
+    published.is_version("v2").await;
+    let status = contained.status().await.unwrap();
+    assert_eq!(status["quarantined"], serde_json::json!([]), "{status:#}");
+    published.deploys("v2").await;
 }
