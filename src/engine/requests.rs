@@ -76,7 +76,8 @@ impl Reconciler {
 
     fn set_pin(&mut self, digest: Digest, reason: &str) -> Result<(), RequestError> {
         self.forgive(&digest)?;
-        let pin = Pin { digest, tag_was: self.tag.digest.clone(), reason: reason.to_owned(), at: Utc::now() };
+        let (tag_was, reason) = (self.tag.digest.clone(), reason.to_owned());
+        let pin = Pin { digest, tag_was, reason, at: Utc::now(), with: None };
         let redundant =
             !matches!(self.parts.app.follow, Follow::Pinned(_)) && self.tag.digest.as_ref() == Some(&pin.digest);
         let pin = if redundant { None } else { Some(pin) };
