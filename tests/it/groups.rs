@@ -48,6 +48,8 @@ async fn when_one_fails_nobody_moves_and_the_others_go_with_its_next_version() {
     assert_eq!(web["quarantined"], serde_json::json!([]), "only the one that failed is to blame");
     assert_eq!(web["hold"]["waits_for"][0], "group-bad-api", "{web:#}");
     assert!(web["explanation"].as_str().unwrap().contains("group-bad-api"), "{web:#}");
+    let plan = pair.program.cli(&["plan", "group-bad"]);
+    assert!(String::from_utf8_lossy(&plan.stdout).contains("waits for its group: group-bad-api"), "{plan:?}");
     assert!(pair.program.metrics().await.contains("tagboat_held{app=\"group-bad\",hold=\"group\"} 1"));
     let failed = pair.ended("failed").await;
     assert!(failed["message"].as_str().unwrap().contains("group-bad-api"), "{failed:#}");
