@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::model::{AppSwitch, ContainerId, EventKind, FailureReason, Stage, Table, Target};
+use crate::model::{AppSwitch, ContainerId, EventKind, FailureReason, Stage, Strategy, Table, Target};
 use crate::ports::TrafficError;
 
 use super::service::SWITCH_PATIENCE;
@@ -29,7 +29,8 @@ impl Swap<'_> {
 
     /// Moves the traffic, with a group that of all its members in one generation of the table.
     pub(super) async fn switch_traffic(&self, expect: u64, to: Vec<Target>) -> Result<(), Halt> {
-        if self.seat.is_none() {
+        // What was stopped first has met the others before that.
+        if self.seat.is_none() || self.plan.strategy == Strategy::Recreate {
             return self.move_traffic(expect, &to).await;
         }
         let app = self.executor.app.name.clone();
