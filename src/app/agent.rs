@@ -78,6 +78,7 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
         ties: Arc::default(),
         pulls: Arc::default(),
         own: ourselves(path, &config),
+        adopts: config.adopt.enabled,
     };
     if let Some(NotTaken { container, why, reason }) = NotTaken::take(&config.state_dir) {
         did_not_take_over(&ports, &ContainerId(container), reason, &why).await;

@@ -65,7 +65,7 @@ async fn of_two_hundred_pushes_none_is_missed_and_what_the_tag_rests_at_is_deplo
     // Every push was announced, and every announcement has made the app look.
     let announced = pushed.len() as u64;
     program
-        .wait(Duration::from_secs(30), "every push is announced", || async {
+        .wait(Duration::from_secs(120), "every push is announced", || async {
             let results = by_label(&program.metrics().await, "tagboat_webhooks_total", "result");
             (results.get("accepted") == Some(&announced)).then_some(())
         })

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ use tagboat::registry::{Client, Config};
 use tagboat::store::SledStore;
 use tempfile::TempDir;
 use tokio::time::Duration;
+
+use crate::support::free_port;
 
 /// It starts in a fraction of this.
 const START: Duration = Duration::from_secs(20);
@@ -41,7 +43,7 @@ impl Real {
 
     fn try_start() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let config = json!({
             "version": "0.1",
             "log": {"level": "info"},
