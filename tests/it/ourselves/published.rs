@@ -37,7 +37,10 @@ impl Published {
         let registry = &contained.program.registry;
         let relay = registry.also_at(&gateway).await;
         let file = contained.program.file();
-        let text = std::fs::read_to_string(&file).unwrap().replace("listen: '127.0.0.1:", "listen: ':");
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        for port in contained.program.listened() {
+            text = text.replace(&format!("'127.0.0.1:{port}'"), &format!("':{port}'"));
+        }
         let mirror = format!("{gateway}:{}", relay.port);
         let more =
             format!("registries: {{'{}': {{mirrors: ['{mirror}']}}, '{mirror}': {{http: true}}}}\n", registry.host());
