@@ -55,6 +55,12 @@ fn first_rows() -> Vec<Row> {
                 "registry.example.com/acme/shop:sha256-cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc.sig",
             ]),
         ),
+        Row(
+            "distribution_3_1_2_push",
+            receiver(Distribution),
+            &[("content-type", "application/vnd.docker.distribution.events.v2+json")],
+            Pushed(&["registry.example.com/acme/shop:v1"], Some("01a1ff56-b6b7-7213-890e-fc63aedeeadf")),
+        ),
         Row("dockerhub_push", receiver(DockerHub), &[], Pushed(&["docker.io/svendowideit/testhook:latest"], None)),
         Row("dockerhub_push_floats", receiver(DockerHub), &[], Pushed(&["docker.io/acme/shop:v1"], None)),
         Row("github_package_published", receiver(GitHub), GITHUB, Beside(&["ghcr.io/codertocat/hello-world:*"])),
@@ -210,6 +216,12 @@ fn second_rows() -> Vec<Row> {
             Pushed(&["zot.example.com/acme/shop:v1"], Some("c-1")),
         ),
         Row(
+            "zot_2_1_20_image_updated",
+            at(Zot, "zot.example.com"),
+            ZOT,
+            Pushed(&["zot.example.com/acme/shop:v1"], Some("c-1")),
+        ),
+        Row(
             "zot_structured",
             aliased(Zot, "zot.example.com", "registry.example.com"),
             &[],
@@ -245,6 +257,12 @@ fn second_rows() -> Vec<Row> {
         ),
         Row("generic_other_program", generic("release.image", None), &[], Strange("looks for it")),
     ]
+}
+
+/// Every fixture with a receiver that reads it and its headers.
+pub(super) fn fixtures() -> Vec<(&'static str, HookReceiver, HeaderMap, Vec<u8>)> {
+    let rows = first_rows().into_iter().chain(second_rows());
+    rows.map(|Row(name, receiver, given, _)| (name, receiver, headers(given), body(name))).collect()
 }
 
 #[test]
