@@ -40,6 +40,8 @@ impl Calls {
             message: format!("the container engine's address {host:?} can't be used: {problem}"),
             source: None,
         };
+        // Another part of the program may have done it already, with the same provider; `doctor` begins here.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = Client::builder().connect_timeout(CONNECT).no_proxy();
         let fresh = Client::builder().connect_timeout(CONNECT).no_proxy().pool_max_idle_per_host(0);
         let (builder, fresh, base) = if let Some(path) = host.strip_prefix("unix://") {

@@ -156,6 +156,30 @@ async fn a_login_is_verified_kept_used_rotated_and_erased() {
     assert!(error.message.contains("no credentials were used") && error.message.contains("tagboat login"), "{error}");
 }
 
+#[tokio::test]
+async fn the_doctor_says_whether_an_image_can_be_read_and_what_to_do() {
+    let ((registry, digest), home) = (Locked::with_an_image().await, Home::new());
+    let (host, file) = (registry.host(), home.0.path().join("tagboat.yaml"));
+    let engine = home.0.path().join("no.sock");
+    let text = format!(
+        "state_dir: {}\ndocker: {{host: 'unix://{}'}}\napps: {{shop: {{image: '{host}/shop', route: {{host: a.test}}}}}}\n",
+        home.0.path().join("state").display(),
+        engine.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let doctor = || home.run(&["doctor", "--config", file.to_str().unwrap()], "");
+    let before = told(&doctor());
+    for words in ["container engine", engine.to_str().unwrap(), "401", &format!("tagboat login {host}")] {
+        assert!(before.contains(words), "{words}: {before}");
+    }
+    let login = ["login", host.as_str(), "--username", "bot", "--password-stdin"];
+    assert_eq!(home.run(&login, ONE.0).status.code(), Some(0));
+    let after = doctor();
+    assert!(told(&after).contains(&format!("is at {}", digest.short())), "{}", told(&after));
+    // There is no engine, and no tagboat.
+    assert_eq!(after.status.code(), Some(1), "{}", told(&after));
+}
+
 /// Reads on until a text has come.
 fn until(from: &mut impl Read, text: &str) -> String {
     let mut seen = String::new();
