@@ -117,7 +117,7 @@ other_registry() {
             fail "there is no \`zot\` in your PATH: install one that has the extension events (https://zotregistry.dev)"
         ;;
     esac
-    say "using $("$TAGBOAT_TEST_REGISTRY" --version 2>&1 | tail -1)"
+    say "using $TAGBOAT_TEST_REGISTRY"
     export TAGBOAT_TEST_REGISTRY
 }
 

@@ -81,6 +81,8 @@ pub(super) struct Facts {
     pub(super) names_registry: bool,
     /// How the names of the registries end that it sends for, if nobody runs it but its maker.
     pub(super) homes: &'static [&'static str],
+    /// Whether it may announce a tag before the registry says what it points to.
+    pub(super) early: bool,
     /// Where to paste what; `{url}` and `{secret}` are filled in.
     pub(super) guide: &'static str,
     pub(super) sample: fn(&Subject) -> Sample,
@@ -97,6 +99,7 @@ impl Facts {
         signing: X_HUB,
         names_registry: true,
         homes: &[],
+        early: false,
         guide: "",
         sample: generic::sample,
     };

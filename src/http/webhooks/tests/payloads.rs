@@ -322,6 +322,21 @@ fn what_a_sender_says_of_the_digest_is_handed_on_and_rubbish_in_its_place_is_lef
 }
 
 #[test]
+fn only_who_may_announce_a_tag_before_it_can_be_read_gives_it_a_moment() {
+    let early = |sender: Sender| {
+        let receiver = fitting(sender);
+        let trial = receiver.trial(&subject(sender));
+        let headers = trial.headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()));
+        match receiver.read(&headers.collect(), trial.body.as_bytes()).unwrap() {
+            Reading::Pushed { hints, .. } => hints.iter().all(|hint| hint.early),
+            other => panic!("{}: {other:?}", sender.label()),
+        }
+    };
+    let found: Vec<_> = Sender::ALL.into_iter().filter(|sender| early(*sender)).collect();
+    assert_eq!(found, [Sender::GitLab, Sender::Distribution, Sender::Nexus]);
+}
+
+#[test]
 fn forms_are_read_like_json() {
     for (sender, name, given) in
         [(Sender::GitHub, "github_package_tagged", GITHUB), (Sender::Gitea, "gitea_package_tagged", GITEA)]
