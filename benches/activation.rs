@@ -89,6 +89,7 @@ async fn measure() {
         ties: Arc::default(),
         pulls: Arc::default(),
         own: None,
+        adopts: false,
     };
     let fleet = Fleet::start(ports, settings, config.apps.clone(), shutdown.clone());
     let handle = fleet.handle();

@@ -79,6 +79,7 @@ async fn work(path: &Path, config: Config, mut passed: Vec<(String, TcpListener)
         ties: Arc::default(),
         pulls: Arc::default(),
         own: ourselves(&config),
+        adopts: config.adopt.enabled,
     };
     if let Some(NotTaken { container, why }) = NotTaken::take(&config.state_dir) {
         did_not_take_over(&ports, &ContainerId(container), &why).await;

@@ -37,6 +37,7 @@ pub(super) fn convert(file: File, fingerprint: String, report: &mut Report) -> O
     let registries = file.registries.into_iter();
     let registries = registries.map(|(name, one)| (name.clone(), registry(&name, one, report))).collect();
     let docker = file.docker.unwrap_or_default();
+    let adopt = adopt(file.adopt.unwrap_or_default(), defaults, report);
     Some(Config {
         state_dir: PathBuf::from(file.state_dir.unwrap_or_default()),
         docker: Docker { host: docker.host, cert_path: docker.cert_path.map(PathBuf::from) },
@@ -47,14 +48,16 @@ pub(super) fn convert(file: File, fingerprint: String, report: &mut Report) -> O
         log: Log { json, level },
         registries,
         parallel_swaps: file.parallel_swaps.unwrap_or(1) as usize,
-        adopt: adopt(file.adopt.unwrap_or_default(), defaults),
+        adopt,
         fingerprint,
         warnings: Vec::new(),
     })
 }
 
-fn adopt(file: AdoptFile, defaults: DefaultsFile) -> Adopt {
+fn adopt(file: AdoptFile, defaults: DefaultsFile, report: &mut Report) -> Adopt {
+    let read = |(index, text): (usize, String)| report.take(&format!("adopt.listen[{index}]"), text.parse());
     Adopt {
+        listen: file.listen.into_iter().enumerate().filter_map(read).collect(),
         enabled: file.enabled.unwrap_or_default(),
         every: file.watch_all.unwrap_or_default(),
         scope: file.scope.unwrap_or_default(),

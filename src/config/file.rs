@@ -52,6 +52,8 @@ pub(super) struct AdoptFile {
     pub(super) watch_all: Option<bool>,
     /// Only containers with this `tagboat.scope`.
     pub(super) scope: Option<String>,
+    /// Where the proxy listens for those that have the label `tagboat.listen`.
+    pub(super) listen: Vec<String>,
 }
 
 /// The container engine.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::decide::derive::unfit;
 use crate::decide::strategy::{choose, exclusive, of_ourselves};
-use crate::model::{App, HookAct, Origin, Strategy, label};
+use crate::model::{App, HookAct, Origin, Route, Strategy, label};
 
 use super::app::app;
 use super::app_file::AppFile;
@@ -17,13 +17,15 @@ use super::{Adopt, check, schema, tree};
 const PREFIX: &str = "tagboat.";
 
 /// Keys of an app that a container can't say about itself by labels: they are its own configuration.
-const FILE_ONLY: [&str; 2] = ["image", "listen"];
+const FILE_ONLY: [&str; 1] = ["image"];
 
 /// Keys that may be given by label, besides those of the file: read elsewhere or by other means.
-const OTHERS: [&str; 5] = ["enable", "scope", "strategy", "overlap", "keep_config"];
+const OTHERS: [&str; 6] = ["enable", "scope", "strategy", "overlap", "keep_config", "network"];
 
 /// Keys of the file that may be given by label.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
+    "listen",
+    "route",
     "every",
     "cron",
     "timezone",
@@ -64,7 +66,7 @@ impl Adopt {
         match (app, strategy) {
             (Some(app), Ok((strategy, strategy_reason))) if problems.is_empty() => {
                 let origin = Origin::Adopted { container: name.to_owned() };
-                Ok(App { origin, strategy, strategy_reason, routes: Vec::new(), replicas: 1, ..app })
+                Ok(App { origin, strategy, strategy_reason, replicas: 1, ..app })
             }
             _ => Err(problems),
         }
@@ -84,7 +86,12 @@ impl Adopt {
             return None;
         }
         file.insert("image".to_owned(), json!(image));
-        file.insert("listen".to_owned(), json!(":1"));
+        let routed = ["listen", "route"].iter().any(|key| file.contains_key(*key));
+        if !routed {
+            // Nothing in the file's form is reached by nothing.
+            file.insert("listen".to_owned(), json!(":1"));
+        }
+        let network = network(inspected, routed, problems);
         let document = json!({"apps": {app_name.clone(): file}});
         let mut report = Report::default();
         check::check(&schema(), &document, &mut report);
@@ -112,7 +119,55 @@ impl Adopt {
         if !has_port && made.as_ref().is_some_and(asks) {
             problems.push("label tagboat.hooks: what is asked by `http` needs `tagboat.port` as well".to_owned());
         }
-        made.map(|app| App { port: app.port.filter(|_| has_port), ..app })
+        let mut app = App { port: made.as_ref()?.port.filter(|_| has_port), ..made? };
+        if routed {
+            self.is_reachable(&app, problems);
+        } else {
+            app.routes.clear();
+        }
+        app.container.networks.extend(network);
+        Some(app)
+    }
+
+    /// Only where the supervisor has opened a socket can there be requests.
+    fn is_reachable(&self, app: &App, problems: &mut Vec<String>) {
+        if app.port.is_none() {
+            problems.push("label tagboat.listen: where the requests go needs `tagboat.port` as well".to_owned());
+        }
+        for Route { listen, .. } in app.routes.iter().filter(|route| !self.listen.contains(&route.listen)) {
+            problems.push(format!(
+                "label tagboat.listen: the proxy does not listen on {listen} for adopted containers; say so in the \
+                 configuration: `adopt: {{listen: [\"{listen}\"]}}`"
+            ));
+        }
+    }
+}
+
+/// The network by which the proxy reaches it: the one that its label names, else its first.
+fn network(inspected: &Value, routed: bool, problems: &mut Vec<String>) -> Option<String> {
+    const LABEL: &str = "tagboat.network";
+    let said = inspected["Config"]["Labels"][LABEL].as_str();
+    if !routed {
+        if said.is_some() {
+            problems
+                .push(format!("label {LABEL}: only the proxy needs it, which `tagboat.listen` puts before the app"));
+        }
+        return None;
+    }
+    let mode = inspected["HostConfig"]["NetworkMode"].as_str().unwrap_or_default();
+    if mode == "host" || mode == "none" || mode.starts_with("container:") {
+        problems.push(format!("label tagboat.listen: it has no address of its own (network {mode:?})"));
+        return None;
+    }
+    let attached = inspected["NetworkSettings"]["Networks"].as_object();
+    let names: Vec<&str> = attached.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    match said {
+        Some(said) if !names.contains(&said) => {
+            problems.push(format!("label {LABEL}: it is not in network {said}, but in {}", names.join(", ")));
+            None
+        }
+        Some(said) => Some(said.to_owned()),
+        None => Some(if mode == "default" { "bridge" } else { mode }.to_owned()),
     }
 }
 

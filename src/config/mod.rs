@@ -89,6 +89,8 @@ pub struct Adopt {
     pub every: bool,
     /// Only those with this scope; empty: only those without one.
     pub scope: String,
+    /// Where the proxy listens for them.
+    pub listen: Vec<ListenAddr>,
     defaults: file::DefaultsFile,
 }
 
@@ -153,8 +155,8 @@ impl Config {
 
     /// The proxy's listeners, each once.
     pub fn proxy_listeners(&self) -> Vec<ListenAddr> {
-        let mut listeners: Vec<ListenAddr> =
-            self.apps.iter().flat_map(|app| &app.routes).map(|route| route.listen.clone()).collect();
+        let of_apps = self.apps.iter().flat_map(|app| &app.routes).map(|route| &route.listen);
+        let mut listeners: Vec<ListenAddr> = of_apps.chain(&self.adopt.listen).cloned().collect();
         listeners.sort();
         listeners.dedup();
         listeners

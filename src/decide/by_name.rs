@@ -96,17 +96,21 @@ impl<'a> Roles<'a> {
         if let Some(candidate) = self.candidates.iter().rev().find(|c| succeeds(c)) {
             // It ran when it was let in; a restart of the host in between leaves it stopped, for want of its policy.
             let mut steps = vec![Step::Take { old: None }, Step::Start, Step::Arm];
+            steps.extend(self.aim(candidate));
             steps.extend(Self::removal(&self.previous));
             steps.extend(jobs::prepared(self.seen, candidate));
             return act(self.plan(PlanReason::FinishedSwap, candidate, steps));
         }
         if let Some(previous) = self.previous.last() {
             let restore = Step::Restore { container: previous.id.clone(), restart: self.parked_policy(previous) };
-            return act(self.plan(PlanReason::ServingLost, previous, vec![Step::Take { old: None }, restore]));
+            let mut steps = vec![Step::Take { old: None }, restore];
+            steps.extend(self.aim(previous));
+            return act(self.plan(PlanReason::ServingLost, previous, steps));
         }
         // What it was to replace is gone: a person removed it, or it had been started with `--rm`. It is all that is left.
         if let Some(candidate) = self.candidates.iter().rev().find(|c| c.is_running()) {
-            let steps = vec![Step::Gate, Step::Take { old: None }, Step::Arm];
+            let mut steps = vec![Step::Gate, Step::Take { old: None }, Step::Arm];
+            steps.extend(self.aim(candidate));
             return act(self.plan(PlanReason::ResumedCandidate, candidate, steps));
         }
         let message = "there is no container of its name any more".to_owned();
@@ -117,6 +121,7 @@ impl<'a> Roles<'a> {
     fn beside(&self, serving: &'a Container) -> Decision {
         if !self.previous.is_empty() {
             let mut steps = vec![Step::Start, Step::Arm];
+            steps.extend(self.aim(serving));
             steps.extend(Self::removal(&self.previous));
             steps.extend(jobs::prepared(self.seen, serving));
             return act(self.plan(PlanReason::FinishedSwap, serving, steps));
@@ -140,6 +145,9 @@ impl<'a> Roles<'a> {
         let back = |digest: &Digest| self.deploy(digest, PlanReason::WatchFailed, serving);
         if let Some(decision) = watch::decide(self.seen, back) {
             return decision;
+        }
+        if let Some(aim) = self.aim(serving).filter(|_| serving.state == ContainerState::Running) {
+            return act(self.plan(PlanReason::RouteRestored, serving, vec![aim]));
         }
         if !matches!(serving.state, ContainerState::Running | ContainerState::Restarting) {
             let state = serving.state.label();
@@ -165,6 +173,9 @@ impl<'a> Roles<'a> {
         if candidate.state == ContainerState::Running {
             steps.retain(|step| *step != Step::Compare);
         }
+        if self.aim(candidate).is_none() {
+            steps.retain(|step| !matches!(step, Step::Switch { .. }));
+        }
         let mut plan = self.plan(PlanReason::ResumedCandidate, candidate, steps);
         plan.serving = vec![serving.id.clone()];
         plan.fallback = vec![serving.id.clone()];
@@ -182,12 +193,17 @@ impl<'a> Roles<'a> {
         }
         let ids: Vec<ContainerId> = gone.iter().map(|c| c.id.clone()).collect();
         let mut steps = vec![Step::Stop { containers: ids.clone() }];
-        if self.candidates.iter().any(|c| c.owned.replaces.as_ref() == Some(&serving.id)) {
+        let away = self.candidates.iter().any(|c| c.owned.replaces.as_ref() == Some(&serving.id));
+        if away {
             let restore = Step::Restore { container: serving.id.clone(), restart: self.parked_policy(serving) };
             // Those that can run side by side take over from each other without a gap.
-            let at = if self.seen.app.strategy == Strategy::Overlap { 0 } else { steps.len() };
+            let at = if self.overlaps() { 0 } else { steps.len() };
             steps.insert(at, restore);
         }
+        // What is stopped must get no request any more, as long as there is something else to send them to.
+        let at = if self.overlaps() { steps.len() - 1 } else { steps.len() };
+        let aim = self.aim(serving).filter(|_| away || serving.is_running());
+        aim.into_iter().for_each(|aim| steps.insert(at, aim));
         steps.push(Step::Retire { containers: ids });
         Some(self.plan(PlanReason::ClearedLeftovers, serving, steps))
     }
@@ -238,15 +254,46 @@ impl<'a> Roles<'a> {
     fn steps(&self, serving: &Container) -> Vec<Step> {
         let park = Step::Park { container: serving.id.clone() };
         let mut steps = vec![Step::Compare];
-        if self.seen.app.strategy == Strategy::Overlap {
-            steps.extend([Step::Start, Step::Gate, park]);
+        let switch = self.is_routed().then_some(Step::Switch { expect: self.revision() });
+        if self.overlaps() {
+            steps.extend([Step::Start, Step::Gate]);
+            if let Some(switch) = switch {
+                steps.extend([
+                    switch,
+                    Step::Bake { until: None },
+                    Step::Drain { containers: vec![serving.id.clone()] },
+                ]);
+            }
+            steps.push(park);
         } else {
             steps.extend([park, Step::Start, Step::Gate]);
+            steps.extend(switch);
         }
         let follow = Step::Follow { container: serving.id.clone() };
         steps.extend([Step::Take { old: Some(serving.id.clone()) }, Step::Arm, follow]);
         steps.push(Step::Retire { containers: vec![serving.id.clone()] });
         steps
+    }
+
+    /// Its requests come through the proxy, which follows the name: it is told of a candidate that has passed its gate
+    /// before that takes over, and of what serves whenever it says otherwise.
+    fn is_routed(&self) -> bool {
+        !self.seen.app.routes.is_empty()
+    }
+
+    fn overlaps(&self) -> bool {
+        self.seen.app.strategy == Strategy::Overlap
+    }
+
+    fn revision(&self) -> u64 {
+        self.seen.entry.map_or(0, |entry| entry.revision)
+    }
+
+    /// What sends the app's requests to this container alone, unless they go there.
+    fn aim(&self, to: &Container) -> Option<Step> {
+        let active = self.seen.entry.map(|entry| entry.active.as_slice()).unwrap_or_default();
+        let aimed = matches!(active, [only] if only.container == to.id);
+        (self.is_routed() && !aimed).then(|| Step::Switch { expect: self.revision() })
     }
 
     /// What is left to do about those that were replaced.

@@ -1,6 +1,7 @@
 //! A handle without reconcilers, for tests of what sits in front of it: the test says what the apps answer.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::{Notify, broadcast, mpsc, watch};
@@ -60,6 +61,7 @@ impl Detached {
             janitor: Arc::new(Told(Arc::clone(answers))),
             rerouted: Notify::new(),
             strangers: Notify::new(),
+            seeking: AtomicBool::new(false),
         };
         Self { handle: Handle { shared: Arc::new(shared) }, tasks }
     }

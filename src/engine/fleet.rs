@@ -1,6 +1,7 @@
 //! All apps together: starts their tasks, applies a new configuration, ends them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, watch};
@@ -8,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::container::spec_hash;
-use crate::model::{App, AppName, AppStatus, Origin};
+use crate::model::{App, AppName, AppStatus, Origin, Route};
 
 use super::adoption::{Adoption, Found, seek};
 use super::asked::Activation;
@@ -59,6 +60,7 @@ impl Fleet {
             refused: RwLock::default(),
             rerouted: Notify::new(),
             strangers: Notify::new(),
+            seeking: AtomicBool::new(settings.adopts),
         });
         let mut fleet = Self {
             bus: Bus { events, metrics: ports.metrics.clone() },
@@ -75,6 +77,7 @@ impl Fleet {
             adopted: Vec::new(),
         };
         let crowd = apps.len();
+        fleet.groups.set_unknown(fleet.settings.adopts);
         fleet.groups.muster(apps.iter());
         for app in apps {
             fleet.add(app, crowd);
@@ -98,7 +101,6 @@ impl Fleet {
 
     /// Looks for containers to adopt from now on; what it finds is to be given to [`Fleet::adopt`].
     pub fn seek(&mut self, adoption: Adoption) -> watch::Receiver<Found> {
-        self.groups.set_unknown(true);
         let (sender, found) = watch::channel(Found::default());
         let (ports, shared, shutdown) = (self.ports.clone(), self.shared.clone(), self.shutdown.clone());
         self.lookouts.push(tokio::spawn(seek(ports, shared, adoption, sender, shutdown)));
@@ -121,10 +123,14 @@ impl Fleet {
             let problem = format!("an app called {} is declared in the configuration", app.name);
             refused.insert(app.name.to_string(), vec![problem]);
         }
+        let apps = apart(&self.declared, apps, &mut refused);
         self.refuse(refused);
         self.adopted = apps;
         self.settle().await;
         self.groups.set_unknown(false);
+        if self.shared.seeking.swap(false, Ordering::SeqCst) {
+            self.shared.rerouted.notify_one();
+        }
     }
 
     /// Shows what can't be adopted; each only once in the log.
@@ -228,6 +234,25 @@ impl Fleet {
     }
 }
 
+/// Leaves out those that want requests which are another app's already.
+fn apart(declared: &[App], found: Vec<App>, refused: &mut BTreeMap<String, Vec<String>>) -> Vec<App> {
+    let of = |app: &App| app.routes.iter().map(|route| (route.clone(), app.name.clone())).collect::<Vec<_>>();
+    let mut taken: HashMap<Route, AppName> = declared.iter().flat_map(of).collect();
+    let mut apart = Vec::new();
+    for app in found {
+        let first = app.routes.iter().find_map(|route| Some((route, taken.get(route)?)));
+        if let Some((Route { listen, host, path }, other)) = first {
+            let host = host.as_deref().unwrap_or("every host");
+            let problem = format!("label tagboat.listen: {listen} {host} {path} is app {other}'s already");
+            refused.insert(app.name.to_string(), vec![problem]);
+            continue;
+        }
+        taken.extend(of(&app));
+        apart.push(app);
+    }
+    apart
+}
+
 fn said_goodbye(app: &App) {
     let name = app.name.as_str();
     match &app.origin {
@@ -244,5 +269,27 @@ fn said_goodbye(app: &App) {
 async fn end(app: &AppName, join: JoinHandle<()>) {
     if join.await.is_err() {
         tracing::error!(app = app.as_str(), "the app's task had panicked; its containers were left as they were");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::fixtures;
+
+    #[test]
+    fn a_route_is_the_declared_apps_or_the_first_ones() {
+        let at = |name: &str, path: &str| {
+            let mut app = fixtures::app(name);
+            app.routes[0].path = path.to_owned();
+            app
+        };
+        let mut refused = BTreeMap::new();
+        let found = vec![at("a", "/"), at("b", "/b"), at("c", "/b"), at("d", "/d")];
+        let kept = apart(&[at("shop", "/")], found, &mut refused);
+        assert_eq!(kept.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(), ["b", "d"]);
+        let told: Vec<String> = refused.into_iter().map(|(name, problems)| format!("{name}: {problems:?}")).collect();
+        assert!(told[0].starts_with("a: ") && told[0].contains("app shop's already"), "{told:?}");
+        assert!(told[1].starts_with("c: ") && told[1].contains("every host /b is app b's already"), "{told:?}");
     }
 }

@@ -3,6 +3,7 @@
 mod together;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub(super) struct Shared {
     pub(super) rerouted: Notify,
     /// Something happened to a container that is not ours yet.
     pub(super) strangers: Notify,
+    /// It is not known yet which containers are adopted.
+    pub(super) seeking: AtomicBool,
 }
 
 /// The engine's front door; cheap to clone.

@@ -80,6 +80,7 @@ impl Seeing {
 pub(super) async fn look(app: &App, ports: &Ports, tag: &TagView, forced: bool) -> Result<Seeing, Hold> {
     let entry = match app.origin {
         Origin::Declared => entry(app, ports).await,
+        Origin::Adopted { .. } if !app.routes.is_empty() => entry(app, ports).await,
         Origin::Adopted { .. } => Ok(None),
     };
     let containers = match &app.origin {

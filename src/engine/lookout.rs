@@ -1,13 +1,15 @@
 //! Watches what changes without being asked: containers, and whether the proxy has the routes it should have.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::by_name::serving_name;
-use crate::model::{Origin, RouteSet};
+use crate::model::{AppName, Origin, RouteSet};
 
 use super::Ports;
 use super::handle::Shared;
@@ -104,11 +106,20 @@ pub(super) async fn routes(ports: Ports, shared: Arc<Shared>, shutdown: Cancella
 /// Returns whether anything had to be changed.
 async fn mend(ports: &Ports, shared: &Shared) -> Result<bool, crate::ports::TrafficError> {
     let table = ports.traffic.table().await?;
-    let wanted: Vec<RouteSet> = {
+    // Asked before the slots are read: what is found meanwhile is in them by then.
+    let unknown = shared.seeking.load(Ordering::SeqCst);
+    let mut wanted: Vec<RouteSet> = {
         let slots = shared.slots.read().expect("no holder panics");
         let set = |slot: &super::handle::Slot| RouteSet { app: slot.app.name.clone(), routes: slot.app.routes.clone() };
-        slots.values().filter(|slot| slot.app.origin == Origin::Declared).map(set).collect()
+        let of_proxy = |slot: &&super::handle::Slot| slot.app.origin == Origin::Declared || !slot.app.routes.is_empty();
+        slots.values().filter(of_proxy).map(set).collect()
     };
+    if unknown {
+        // What is not declared may be of a container that is about to be found.
+        let known: BTreeSet<AppName> = wanted.iter().map(|set| set.app.clone()).collect();
+        let others = table.apps.iter().filter(|(app, _)| !known.contains(*app));
+        wanted.extend(others.map(|(app, entry)| RouteSet { app: app.clone(), routes: entry.routes.clone() }));
+    }
     let same = table.apps.len() == wanted.len()
         && wanted.iter().all(|set| table.apps.get(&set.app).is_some_and(|entry| entry.routes == set.routes));
     if same {

@@ -91,4 +91,6 @@ pub struct Settings {
     pub pulls: Arc<Pulls>,
     /// The container that we run in, if we do.
     pub own: Option<Own>,
+    /// Containers are to be adopted: until [`Fleet::seek`] has found them, nobody knows whose routes and groups they are of.
+    pub adopts: bool,
 }

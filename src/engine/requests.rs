@@ -3,7 +3,7 @@
 use crate::engine::clock::Utc;
 
 use crate::model::{
-    CheckResult, DeploymentResult, Digest, EventKind, Follow, Generation, Hold, Pin, SeenSource, Tag, Version,
+    CheckResult, Decision, DeploymentResult, Digest, EventKind, Follow, Generation, Hold, Pin, SeenSource, Tag, Version,
 };
 
 use super::asked::{Answer, Command, DeployRequest, RequestError, RollbackTo};
@@ -21,10 +21,21 @@ impl Reconciler {
             Command::Deploy(request, reply) => self.deploy(request, reply).await,
             Command::Rollback(to, reply) => self.rollback(to, reply).await,
             Command::Plan(reply) => {
-                let decided = self.decide(false).await.map(|(decision, _)| decision);
-                let _ = reply.send(Ok(decided.unwrap_or_else(crate::model::Decision::Hold)));
+                let decided = self.decide(false).await.map(|(decision, _)| self.foreseen(decision));
+                let _ = reply.send(Ok(decided.unwrap_or_else(Decision::Hold)));
             }
             Command::Unpin(reply) => self.unpin(reply).await,
+        }
+    }
+
+    /// What the app would do by itself it does not do as long as it waits for its group.
+    fn foreseen(&self, decision: Decision) -> Decision {
+        let hold = self.parts.status.borrow().hold.clone();
+        match (&decision, hold) {
+            (Decision::Act(plan), Some(hold)) if matches!(&hold, Hold::Group { digest, .. } if *digest == plan.digest) => {
+                Decision::Hold(hold)
+            }
+            _ => decision,
         }
     }
 
@@ -76,7 +87,8 @@ impl Reconciler {
 
     fn set_pin(&mut self, digest: Digest, reason: &str) -> Result<(), RequestError> {
         self.forgive(&digest)?;
-        let pin = Pin { digest, tag_was: self.tag.digest.clone(), reason: reason.to_owned(), at: Utc::now() };
+        let (tag_was, reason) = (self.tag.digest.clone(), reason.to_owned());
+        let pin = Pin { digest, tag_was, reason, at: Utc::now(), with: None };
         let redundant =
             !matches!(self.parts.app.follow, Follow::Pinned(_)) && self.tag.digest.as_ref() == Some(&pin.digest);
         let pin = if redundant { None } else { Some(pin) };

@@ -121,6 +121,7 @@ impl Running {
             ties: Arc::default(),
             pulls: Arc::default(),
             own: None,
+            adopts: false,
         };
         let fleet = Fleet::start(world.ports(registry), settings, apps, stop.clone());
         Self { handle: fleet.handle(), fleet, stop }

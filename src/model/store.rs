@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cached, Digest, Failure, Generation, GroupPart, Stage, SwapId, Time};
+use super::{AppName, Cached, Digest, Failure, Generation, GroupPart, Stage, SwapId, Time};
 
 /// What is known of a watched tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,9 @@ pub struct Pin {
     pub reason: String,
     /// Since when.
     pub at: Time,
+    /// The app of its group that had to go back, which is why this one did: the pin lapses when that one moves on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<AppName>,
 }
 
 /// Failed attempts at a digest that were not the image's fault; tried again after a while.

@@ -62,6 +62,10 @@ impl std::fmt::Debug for Link {
 impl Link {
     /// Opens a connection.
     pub(super) async fn connect(addr: SocketAddr) -> std::io::Result<Box<Self>> {
+        if addr.ip().is_unspecified() {
+            // The system would take that for this host.
+            return Err(std::io::Error::new(std::io::ErrorKind::AddrNotAvailable, "its address is not known yet"));
+        }
         let stream = tokio::time::timeout(CONNECT, TcpStream::connect(addr))
             .await
             .map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, "connect timed out"))??;

@@ -122,6 +122,9 @@ pub(super) async fn send(app: &AppRuntime, mut now: Instant, request: Request<In
                         if attempts.may_go_on(app, upstream.clone()).await {
                             continue;
                         }
+                        if addr.ip().is_unspecified() && parked.is_none() {
+                            return Err(Failure::NoTarget);
+                        }
                         let failure = failed(&upstream, &error);
                         // The hold has ended with nobody there, which is a matter of time and no error of the app.
                         return Err(if parked.is_some() { Failure::Overdue } else { failure });

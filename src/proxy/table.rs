@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,9 @@ struct Head {
     generation: u64,
     /// How many lines follow: a copy that was torn between two lines is damaged too.
     apps: usize,
+    /// The kernel's id of the boot in which it was written, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
 }
 
 /// The format of a copy; another one is not read.
@@ -43,11 +47,14 @@ pub struct Decoded {
     pub apps: BTreeMap<AppName, AppEntry>,
     /// How many lines are not, or are missing.
     pub damaged: usize,
+    /// The boot in which it was written, if it says so.
+    pub boot: Option<String>,
 }
 
 /// Writes a table in the form of a copy.
-fn encode(table: &Table) -> Vec<u8> {
-    let head = Head { format: FORMAT, generation: table.generation, apps: table.apps.len() };
+fn encode(table: &Table, boot: Option<&str>) -> Vec<u8> {
+    let (generation, boot) = (table.generation, boot.map(str::to_owned));
+    let head = Head { format: FORMAT, generation, apps: table.apps.len(), boot };
     let apps = table.apps.iter().map(|(app, entry)| line(&Line { app: app.clone(), entry: entry.clone() }));
     std::iter::once(line(&head)).chain(apps).collect::<String>().into_bytes()
 }
@@ -73,11 +80,9 @@ pub fn decode(bytes: &[u8]) -> Decoded {
             None => decoded.damaged += 1,
         }
     }
-    decoded.damaged = match head {
-        None => decoded.damaged + 1,
-        Some(head) => decoded.damaged.max(head.apps.saturating_sub(decoded.apps.len())),
-    };
-    decoded
+    let Some(head) = head else { return Decoded { damaged: decoded.damaged + 1, ..decoded } };
+    decoded.damaged = decoded.damaged.max(head.apps.saturating_sub(decoded.apps.len()));
+    Decoded { boot: head.boot, ..decoded }
 }
 
 /// The JSON of a line whose checksum is right.
@@ -92,19 +97,36 @@ pub(super) fn checked(line: &[u8]) -> Option<&[u8]> {
 #[derive(Debug, Clone)]
 pub(super) struct TableFile {
     dir: PathBuf,
+    boot: Option<String>,
 }
 
 impl TableFile {
     /// Reads the table as far as it can be read. Copies that are damaged are told and kept beside.
+    ///
+    /// After a boot the containers have other addresses, and what they had may be another's by now: all are unknown then
+    /// until the agent has looked.
     pub(super) fn load(dir: &Path) -> (Self, Table) {
-        let file = Self { dir: dir.to_owned() };
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned());
+        Self::load_in(dir, boot)
+    }
+
+    fn load_in(dir: &Path, boot: Option<String>) -> (Self, Table) {
+        let file = Self { dir: dir.to_owned(), boot };
         let mut copies: Vec<Decoded> = COPIES.iter().filter_map(|name| file.read(name)).collect();
         copies.sort_by_key(|copy| std::cmp::Reverse(copy.generation));
         let mut table = Table::default();
         for copy in copies {
             table.generation = table.generation.max(copy.generation.unwrap_or_default());
-            for (app, entry) in copy.apps {
+            let rebooted = copy.boot.is_some() && file.boot.is_some() && copy.boot != file.boot;
+            for (app, mut entry) in copy.apps {
+                if rebooted {
+                    let targets = entry.active.iter_mut().chain(&mut entry.previous);
+                    targets.for_each(|target| target.addr.set_ip(Ipv4Addr::UNSPECIFIED.into()));
+                }
                 table.apps.entry(app).or_insert(entry);
+            }
+            if rebooted {
+                tracing::info!("the machine was started anew: requests wait until the agent has found the containers");
             }
             // An older copy only makes up for damage: it may name apps that have been dropped since.
             if copy.damaged == 0 {
@@ -142,7 +164,8 @@ impl TableFile {
 
     /// Writes both copies; on disk when it returns. After an error the table on disk is still `old`.
     pub(super) async fn write(&self, new: &Table, old: &Table) -> io::Result<()> {
-        let (dir, new, old) = (self.dir.clone(), encode(new), encode(old));
+        let boot = self.boot.as_deref();
+        let (dir, new, old) = (self.dir.clone(), encode(new, boot), encode(old, boot));
         let written = tokio::task::spawn_blocking(move || {
             replace(&dir, &COPIES, &new).inspect_err(|_| {
                 // Only if the disk failed between the renames is there anything to put back; else this changes nothing.
@@ -204,6 +227,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn addresses_of_before_a_boot_are_unknown_and_everything_else_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = |id: &str| Some(id.to_owned());
+        for (written, read, known) in [
+            (named("one"), named("one"), true),
+            (named("one"), named("two"), false),
+            (None, named("two"), true),
+            (named("one"), None, true),
+        ] {
+            let file = TableFile { dir: dir.path().to_owned(), boot: written.clone() };
+            let wanted = table(&["shop"], 7);
+            file.write(&wanted, &Table::default()).await.unwrap();
+            let (_, mut found) = TableFile::load_in(dir.path(), read.clone());
+            let target = &mut found.apps.values_mut().next().unwrap().active[0];
+            assert_eq!(target.addr.ip().is_unspecified(), !known, "{written:?} {read:?}");
+            assert_eq!(target.addr.port(), 80);
+            target.addr = "10.0.0.1:80".parse().unwrap();
+            assert_eq!(found, wanted);
+        }
+    }
+
+    #[tokio::test]
     async fn a_copy_that_is_lost_or_torn_is_made_up_for_by_the_other() {
         let dir = tempfile::tempdir().unwrap();
         let (file, _) = TableFile::load(dir.path());
@@ -224,14 +269,14 @@ mod tests {
         let mut old = table(&["shop"], 1);
         old.apps.values_mut().for_each(|entry| entry.revision = 1);
         old.apps.extend(table(&["dropped"], 1).apps);
-        fs::write(dir.path().join("routes.a"), encode(&old)).unwrap();
-        fs::write(dir.path().join("routes.b"), encode(&table(&["shop"], 2))).unwrap();
+        fs::write(dir.path().join("routes.a"), encode(&old, None)).unwrap();
+        fs::write(dir.path().join("routes.b"), encode(&table(&["shop"], 2), None)).unwrap();
         assert_eq!(TableFile::load(dir.path()).1, table(&["shop"], 2));
     }
 
     #[test]
     fn a_copy_torn_between_two_lines_is_damaged() {
-        let bytes = encode(&table(&["shop", "blog"], 7));
+        let bytes = encode(&table(&["shop", "blog"], 7), Some("boot"));
         let last = bytes.iter().rposition(|b| *b == b'{').unwrap();
         let torn = &bytes[..bytes[..last].iter().rposition(|b| *b == b'\n').unwrap() + 1];
         assert_eq!(decode(torn).damaged, 1);
@@ -254,7 +299,7 @@ mod tests {
         #[test]
         fn a_changed_byte_loses_one_line_at_most(position in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let wanted = table(&["shop", "blog", "mail"], 9);
-            let mut bytes = encode(&wanted);
+            let mut bytes = encode(&wanted, None);
             let at = position.index(bytes.len());
             prop_assume!(bytes[at] != byte && bytes[at] != b'\n' && byte != b'\n');
             // A checksum's hex digit in the other case is the same number.

@@ -1,163 +1,16 @@
 //! Apps that move together: all of them in one generation of the proxy's table, or none.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod pair;
+
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
-use crate::support::{Image, Load, Program, Setup, client, free_port};
+use crate::support::{Image, Load, Program, Setup, free_port};
 
-/// Two apps of one group: `NAME` and `NAME-api`.
-struct Pair {
-    program: Program,
-    /// The second app, and where it is reached.
-    api: &'static str,
-    port: u16,
-}
-
-/// How the second app's image is called.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Images {
-    /// Each has one of its own.
-    Apart,
-    /// Both are processes of one image.
-    Shared,
-}
-
-const SWAP: &str =
-    "probe_interval: 50ms, min_healthy: 300ms, healthy_deadline: 6s, bake: 1s, drain: 5s, drain_streams: 5s";
-
-impl Pair {
-    async fn serving(app: &'static str, api: &'static str, images: Images, failpoints: bool) -> Self {
-        Self::timed(app, api, images, failpoints, SWAP).await
-    }
-
-    async fn timed(app: &'static str, api: &'static str, images: Images, failpoints: bool, swap: &'static str) -> Self {
-        let more: &'static str = format!("health: {{http: /healthz}}\n    group: {app}-group").leak();
-        let setup = Setup { more, swap, failpoints, ..Setup::new(app) };
-        let mut program = Program::prepared(setup).await;
-        program.docker().remove_all(api);
-        Image::sample("v1").push(&program.registry, app, "latest").await;
-        let image = if images == Images::Apart { api } else { app };
-        if images == Images::Apart {
-            Image::sample("v1").push(&program.registry, api, "latest").await;
-        }
-        let (registry, port) = (program.registry.host(), free_port());
-        program.write_config(&format!(
-            "  {api}:\n    image: {registry}/{image}\n    listen: '127.0.0.1:{port}'\n    {more}\n    \
-             env: {{ROLE: api}}\n"
-        ));
-        program.start();
-        let pair = Self { program, api, port };
-        pair.serve("v1").await;
-        pair
-    }
-
-    async fn version(&self, port: u16) -> Option<String> {
-        version(port).await
-    }
-
-    /// Waits until both answer with this version and are up to date.
-    async fn serve(&self, wanted: &str) {
-        for (app, port) in [(self.program.setup.app, self.program.port), (self.api, self.port)] {
-            self.program
-                .wait(Duration::from_secs(60), &format!("{app} is at {wanted}"), || async {
-                    let status = self.status(app).await?;
-                    (self.version(port).await? == wanted && status["state"] == "up_to_date").then_some(())
-                })
-                .await;
-        }
-    }
-
-    async fn status(&self, app: &str) -> Option<Value> {
-        self.program.get(&format!("/apps/{app}")).await
-    }
-
-    /// Waits until an app is held for this reason.
-    async fn held(&self, app: &str, hold: &str) -> Value {
-        self.program
-            .wait(Duration::from_secs(60), &format!("{app} is held: {hold}"), || async {
-                self.status(app).await.filter(|status| status["hold"]["hold"] == hold)
-            })
-            .await
-    }
-
-    /// The group's history.
-    async fn history(&self) -> Vec<Value> {
-        let path = format!("/groups/{}-group/deployments", self.program.setup.app);
-        self.program.get(&path).await.and_then(|all| all.as_array().cloned()).unwrap_or_default()
-    }
-
-    async fn ended(&self, result: &str) -> Value {
-        self.program
-            .wait(Duration::from_secs(30), &format!("the group's deployment has {result}"), || async {
-                let newest = self.history().await.first().cloned()?;
-                (newest["result"] == result).then_some(newest)
-            })
-            .await
-    }
-
-    async fn push(&self, app: &str, image: Image) -> String {
-        image.push(&self.program.registry, app, "latest").await.to_string()
-    }
-
-    fn running(&self) -> Vec<String> {
-        let states = [self.program.setup.app, self.api].map(|app| self.program.docker().states(app));
-        states.into_iter().flatten().filter(|state| state.ends_with(" running")).collect()
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        self.program.signal(rustix::process::Signal::TERM);
-        self.program.docker().remove_all(self.api);
-    }
-}
-
-async fn version(port: u16) -> Option<String> {
-    let url = format!("http://127.0.0.1:{port}/id?x=0");
-    let answer = client().get(url).timeout(Duration::from_secs(2)).send().await.ok()?;
-    let body: Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
-    body["version"].as_str().map(str::to_owned)
-}
-
-/// Asks the one and then the other, in both orders, again and again: whoever has seen a new version of the one must not
-/// see an old one of the other after that.
-struct Witness {
-    over: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<(usize, Vec<String>)>,
-}
-
-impl Witness {
-    fn start(ports: [u16; 2]) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let told = over.clone();
-        let number = |version: Option<String>| version.and_then(|v| v.trim_start_matches('v').parse::<u32>().ok());
-        let task = tokio::spawn(async move {
-            let (mut asked, mut mixed) = (0, Vec::new());
-            while !told.load(Ordering::SeqCst) {
-                for [first, second] in [ports, [ports[1], ports[0]]] {
-                    let (before, after) = (number(version(first).await), number(version(second).await));
-                    asked += 1;
-                    if before.is_none() || after.is_none() || before > after {
-                        mixed.push(format!("{first} was at {before:?}, then {second} at {after:?}"));
-                    }
-                }
-            }
-            (asked, mixed)
-        });
-        Self { over, task }
-    }
-
-    async fn saw_one_world(self) {
-        self.over.store(true, Ordering::SeqCst);
-        let (asked, mixed) = self.task.await.unwrap();
-        assert!(asked > 20 && mixed.is_empty(), "{asked} looks: {mixed:#?}");
-    }
-}
+use pair::{Images, Pair, SWAP, Witness};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_images_that_are_pushed_one_after_the_other_are_switched_at_once() {
@@ -195,6 +48,8 @@ async fn when_one_fails_nobody_moves_and_the_others_go_with_its_next_version() {
     assert_eq!(web["quarantined"], serde_json::json!([]), "only the one that failed is to blame");
     assert_eq!(web["hold"]["waits_for"][0], "group-bad-api", "{web:#}");
     assert!(web["explanation"].as_str().unwrap().contains("group-bad-api"), "{web:#}");
+    let plan = pair.program.cli(&["plan", "group-bad"]);
+    assert!(String::from_utf8_lossy(&plan.stdout).contains("waits for its group: group-bad-api"), "{plan:?}");
     assert!(pair.program.metrics().await.contains("tagboat_held{app=\"group-bad\",hold=\"group\"} 1"));
     let failed = pair.ended("failed").await;
     assert!(failed["message"].as_str().unwrap().contains("group-bad-api"), "{failed:#}");
@@ -244,6 +99,35 @@ async fn a_failure_after_the_switch_takes_all_of_them_back() {
     let since = [pair.status("group-bake").await.unwrap(), pair.status("group-bake-api").await.unwrap()]
         .map(|status| status["deployed"]["since"].clone());
     assert_eq!(since[0], since[1], "they were switched back in one generation of the table");
+    load.finish().assert_clean(50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_watch_takes_back_takes_along_what_came_with_it_until_it_moves_on() {
+    let (web, api) = ("group-watch", "group-watch-api");
+    let pair = Pair::serving(web, api, Images::Apart, false).await;
+    let load = Load::start(pair.program.port, &["--rps", "100"]);
+    pair.push(api, Image::sample("v2").env("CRASH_AFTER_MS", "15000")).await;
+    let second = pair.push(web, Image::sample("v2")).await;
+    pair.ended("succeeded").await;
+    let status = pair.held(api, "quarantined").await;
+    assert_eq!(status["quarantined"][0]["failure"]["reason"], "failed_in_watch", "{status:#}");
+    let status = pair.held(web, "pinned").await;
+    assert!(status["hold"]["reason"].as_str().unwrap().starts_with(api), "{status:#}");
+    assert_eq!(status["quarantined"].as_array().map(Vec::len), Some(0), "{status:#}");
+    for port in [pair.program.port, pair.port] {
+        assert_eq!(pair.version(port).await.as_deref(), Some("v1"));
+    }
+    // It is remembered why.
+    pair.program.kill("agent");
+    pair.held(web, "pinned").await;
+    let witness = Witness::start([pair.program.port, pair.port]);
+    pair.push(api, Image::sample("v2").note("mended")).await;
+    pair.serve("v2").await;
+    witness.saw_one_world().await;
+    let ended = pair.ended("succeeded").await;
+    let digests: Vec<_> = ended["members"].as_array().unwrap().iter().map(|member| &member["digest"]).collect();
+    assert!(digests.len() == 2 && digests.contains(&&second.into()), "{ended:#}");
     load.finish().assert_clean(50);
 }
 

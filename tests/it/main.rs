@@ -28,6 +28,7 @@ mod prune;
 mod registry;
 mod reload;
 mod replicas;
+mod routed;
 mod support;
 mod swap;
 mod upgrade;

@@ -67,7 +67,7 @@ async fn of_two_hundred_pushes_none_is_missed_and_what_the_tag_rests_at_is_deplo
     let first = if program.registry.make.announces_again() { 0 } else { 1 };
     let announced = (pushed.len() - first) as u64;
     program
-        .wait(Duration::from_secs(30), "every push is announced", || async {
+        .wait(Duration::from_secs(120), "every push is announced", || async {
             let results = by_label(&program.metrics().await, "tagboat_webhooks_total", "result");
             (results.get("accepted") == Some(&announced)).then_some(())
         })

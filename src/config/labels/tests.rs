@@ -140,3 +140,45 @@ fn a_container_that_names_no_tag_can_t_be_followed() {
     let made = json!({"Config": {"Image": format!("sha256:{}", "1".repeat(64)), "Labels": {}}});
     assert!(read(json!({}), made).unwrap_err()[0].contains("run it by a tag"));
 }
+
+#[test]
+fn requests_come_through_the_proxy_where_the_file_has_it_listen() {
+    let config = Config::parse("adopt: {listen: [':80']}\n", "x", &|_| None).unwrap();
+    assert_eq!(config.proxy_listeners(), [":80".parse().unwrap()]);
+    let read = |labels: Value, mode: &str| {
+        let inspected = json!({
+            "Id": "abc", "Config": {"Image": "acme/shop:1.2", "Labels": labels}, "HostConfig": {"NetworkMode": mode},
+            "NetworkSettings": {"Networks": {"front": {}, "back": {}}},
+        });
+        config.adopt.read(&inspected, "shop", false)
+    };
+    let labels = json!({"tagboat.listen": ":80", "tagboat.route.host": "Shop.example", "tagboat.port": "3000"});
+    let app = read(labels, "front").unwrap();
+    let [route] = app.routes.as_slice() else { panic!("{:?}", app.routes) };
+    assert_eq!((route.host.as_deref(), route.path.as_str(), app.port), (Some("shop.example"), "/", Some(3000)));
+    assert_eq!((app.container.networks.as_slice(), app.strategy), (["front".to_owned()].as_slice(), Strategy::Overlap));
+    let back = json!({"tagboat.listen": ":80", "tagboat.port": "3000", "tagboat.network": "back"});
+    assert_eq!(read(back, "front").unwrap().container.networks, ["back"]);
+    assert!(read(json!({"tagboat.port": "3000"}), "front").unwrap().routes.is_empty());
+    for (labels, mode, wanted) in [
+        (json!({"tagboat.listen": ":81", "tagboat.port": "1"}), "front", "`adopt: {listen: [\":81\"]}`"),
+        (json!({"tagboat.listen": ":80"}), "front", "needs `tagboat.port`"),
+        (json!({"tagboat.listen": "none", "tagboat.port": "1"}), "front", "label tagboat.port: nothing reaches"),
+        (
+            json!({"tagboat.route.path": "shop", "tagboat.listen": ":80", "tagboat.port": "1"}),
+            "front",
+            "tagboat.route.path",
+        ),
+        (json!({"tagboat.listen": ":80", "tagboat.port": "1"}), "host", "no address of its own"),
+        (json!({"tagboat.listen": ":80", "tagboat.port": "1"}), "container:abc", "no address of its own"),
+        (
+            json!({"tagboat.listen": ":80", "tagboat.port": "1", "tagboat.network": "x"}),
+            "front",
+            "not in network x, but in",
+        ),
+        (json!({"tagboat.network": "front"}), "front", "label tagboat.network: only the proxy needs it"),
+    ] {
+        let problems = read(labels, mode).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.contains(wanted)), "{wanted}: {problems:#?}");
+    }
+}

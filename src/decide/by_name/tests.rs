@@ -7,7 +7,7 @@ use proptest::prelude::{any, proptest};
 use super::*;
 use crate::decide::fixtures::{self, app};
 use crate::decide::observation::Wanted;
-use crate::model::{App, Failure, FailureReason, Origin, Owned, Quarantine, Stage, SwapId, Time};
+use crate::model::{App, AppEntry, Failure, FailureReason, Origin, Owned, Quarantine, Stage, SwapId, Target, Time};
 
 const POLICY: &str = r#"{"Name":"always","MaximumRetryCount":0}"#;
 
@@ -25,6 +25,8 @@ struct World {
     made: u32,
     /// Side effects that are still made before the crash.
     left: usize,
+    /// Where the proxy sends its requests.
+    entry: Option<AppEntry>,
 }
 
 /// The process was killed.
@@ -36,13 +38,50 @@ impl World {
         let mut app = app("shop");
         app.origin = Origin::Adopted { container: "shop".to_owned() };
         app.strategy = strategy;
+        app.routes.clear();
         let wanted = Wanted { digest: Some(digest(1)), ..Wanted::default() };
-        let mut world =
-            Self { app, containers: BTreeMap::new(), wanted, quarantine: Vec::new(), made: 0, left: usize::MAX };
+        let mut world = Self {
+            app,
+            containers: BTreeMap::new(),
+            wanted,
+            quarantine: Vec::new(),
+            made: 0,
+            left: usize::MAX,
+            entry: None,
+        };
         let mut old = world.container("shop", 0, 1, None);
         (old.state, old.restart_policy) = (ContainerState::Running, "always".to_owned());
         world.containers.insert(old.id.0.clone(), old);
         world
+    }
+
+    /// The same behind the proxy, which sends it its requests.
+    fn routed(strategy: Strategy) -> Self {
+        let mut world = Self::new(strategy);
+        world.app.routes = app("shop").routes;
+        assert!(world.settle(false));
+        world.assert_settled(1);
+        world
+    }
+
+    /// Where the requests go.
+    fn active(&self) -> Option<&ContainerId> {
+        self.entry.as_ref().and_then(|entry| Some(&entry.active.first()?.container))
+    }
+
+    fn aim(&mut self, id: &ContainerId, expect: u64) -> Result<(), Killed> {
+        self.left = self.left.checked_sub(1).ok_or(Killed)?;
+        assert_eq!(expect, self.entry.as_ref().map_or(0, |entry| entry.revision));
+        assert_eq!(self.containers[&id.0].state, ContainerState::Running, "requests are sent to what does not run");
+        let target = Target { container: id.clone(), addr: ([10, 0, 0, 1], 80).into(), generation: Generation(1) };
+        self.entry = Some(AppEntry {
+            revision: expect + 1,
+            routes: Vec::new(),
+            active: vec![target],
+            previous: Vec::new(),
+            since: Time::UNIX_EPOCH,
+        });
+        Ok(())
     }
 
     fn container(&mut self, name: &str, generation: u64, version: u8, replaces: Option<ContainerId>) -> Container {
@@ -70,7 +109,7 @@ impl World {
             containers: &containers,
             jobs: &[],
             kept: &[],
-            entry: None,
+            entry: self.entry.as_ref(),
             quarantine: &self.quarantine,
             attempts: None,
             parked: None,
@@ -98,6 +137,9 @@ impl World {
     }
 
     fn stop(&mut self, id: &ContainerId) -> Result<(), Killed> {
+        let runs = self.containers[&id.0].state == ContainerState::Running;
+        let gets_requests = self.app.strategy == Strategy::Overlap && runs && self.active() == Some(id);
+        assert!(!gets_requests, "what gets requests is stopped: {self:#?}");
         self.touch(id, |c| c.restart_policy = "no".to_owned())?;
         self.touch(id, |c| {
             if c.state == ContainerState::Running {
@@ -120,7 +162,10 @@ impl World {
                     self.containers.insert(made.id.0.clone(), made);
                 }
                 Step::Start => self.touch(candidate.as_ref().unwrap(), |c| c.state = ContainerState::Running)?,
-                Step::Gate if bad => return self.put_back(plan, candidate.as_ref().unwrap()),
+                // Beside the old one and behind the proxy it fails after the switch.
+                Step::Gate if bad && !plan.steps.iter().any(|step| matches!(step, Step::Bake { .. })) => {
+                    return self.put_back(plan, candidate.as_ref().unwrap());
+                }
                 Step::Park { container } => self.stop(container)?,
                 Step::Take { old } => {
                     if let Some(old) = old {
@@ -138,7 +183,13 @@ impl World {
                         assert_ne!(gone.name, "shop", "what serves is never removed");
                     }
                 }
+                Step::Switch { expect } => self.aim(candidate.as_ref().unwrap(), *expect)?,
+                Step::Drain { containers } => {
+                    assert!(containers.iter().all(|id| self.active() != Some(id)), "it would never be idle");
+                }
+                Step::Bake { .. } if bad => return self.put_back(plan, candidate.as_ref().unwrap()),
                 Step::Pull | Step::Compare | Step::Gate | Step::Follow { .. } | Step::Condemn { .. } => {}
+                Step::Bake { .. } => {}
                 other => panic!("not by name: {other:?}"),
             }
         }
@@ -171,8 +222,17 @@ impl World {
         };
         let (digest, at) = (plan.digest.clone(), Time::UNIX_EPOCH);
         self.quarantine.push(Quarantine { digest, at, failure, spec: None, swap: None });
+        let old = plan.serving.first().unwrap();
+        if self.app.strategy == Strategy::Overlap {
+            self.restore(old, true)?;
+        } else {
+            self.stop(candidate)?;
+            self.restore(old, true)?;
+        }
+        if let Some(entry) = self.entry.clone().filter(|_| self.active() != Some(old)) {
+            self.aim(old, entry.revision)?;
+        }
         self.stop(candidate)?;
-        self.restore(plan.serving.first().unwrap(), true)?;
         self.touch(candidate, |c| c.name = failed_name("shop", plan.generation))
     }
 
@@ -192,6 +252,7 @@ impl World {
         assert_eq!(serving.state, ContainerState::Running);
         assert_eq!(serving.owned.digest, digest(version));
         assert_eq!(serving.restart_policy, "always");
+        assert_eq!(self.active(), (!self.app.routes.is_empty()).then_some(&serving.id));
         let rest: Vec<_> = self.containers.values().filter(|c| c.name != "shop").collect();
         assert!(rest.iter().all(|c| c.name.contains(FAILED) && c.state != ContainerState::Running), "{rest:#?}");
         assert!(rest.len() <= 1);
@@ -199,10 +260,10 @@ impl World {
 }
 
 /// Kills the swap after each number of side effects, once or several times, with memory or without.
-fn killed_everywhere(strategy: Strategy, bad: bool, forgets: bool) -> usize {
+fn killed_everywhere(new: fn(Strategy) -> World, strategy: Strategy, bad: bool, forgets: bool) -> usize {
     let mut points = 0;
     for left in 0.. {
-        let mut world = World::new(strategy);
+        let mut world = new(strategy);
         world.wanted.digest = Some(digest(2));
         world.left = left;
         if world.settle(bad) {
@@ -225,8 +286,10 @@ fn a_swap_that_is_killed_anywhere_is_finished_or_undone() {
     for strategy in [Strategy::Recreate, Strategy::Overlap] {
         for bad in [false, true] {
             for forgets in [false, true] {
-                let points = killed_everywhere(strategy, bad, forgets);
-                assert!(points >= 7, "{strategy:?} {bad} {forgets}: only {points} points");
+                for new in [World::new, World::routed] {
+                    let points = killed_everywhere(new, strategy, bad, forgets);
+                    assert!(points >= 7, "{strategy:?} {bad} {forgets}: only {points} points");
+                }
             }
         }
     }
@@ -239,8 +302,10 @@ proptest! {
         bad in any::<bool>(),
         overlap in any::<bool>(),
         moved_back in any::<bool>(),
+        routed in any::<bool>(),
     ) {
-        let mut world = World::new(if overlap { Strategy::Overlap } else { Strategy::Recreate });
+        let strategy = if overlap { Strategy::Overlap } else { Strategy::Recreate };
+        let mut world = if routed { World::routed(strategy) } else { World::new(strategy) };
         world.wanted.digest = Some(digest(2));
         for left in kills {
             world.left = left;

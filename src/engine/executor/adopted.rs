@@ -12,7 +12,7 @@ use crate::model::{
     Container, ContainerId, EventKind, FailureReason, ImageDetails, ImageRef, Origin, Owned, Strategy, Tag, Version,
     label,
 };
-use crate::ports::{CreateContainer, EngineError, EngineErrorKind, EngineInfo};
+use crate::ports::{CreateContainer, EngineError, EngineErrorKind, EngineInfo, TrafficError};
 
 use super::candidate::local_repository;
 use super::{Halt, Stepped, Swap, chain};
@@ -242,14 +242,37 @@ impl Swap<'_> {
         }
         if let Some(old) = self.plan.serving.first().cloned() {
             self.old_in_place(&old, restart.as_deref()).await?;
+            self.aim_back(&old).await?;
         }
         if overlaps {
+            if !self.executor.app.routes.is_empty() {
+                self.drain_one(&candidate).await?;
+            }
             self.stop_one(&candidate).await?;
         }
         let name = crate::decide::container::failed_name(self.executor.app, self.plan.generation);
         match self.executor.ports.engine.rename(&candidate, &name).await {
             Err(error) if error.kind == EngineErrorKind::NotFound => Ok(()),
             other => Ok(other?),
+        }
+    }
+
+    /// Has the proxy send the requests to what serves again, where it may have been started anew.
+    async fn aim_back(&self, old: &ContainerId) -> Result<(), Halt> {
+        let (app, traffic) = (self.executor.app, &self.executor.ports.traffic);
+        if app.routes.is_empty() {
+            return Ok(());
+        }
+        let unmoved = |error: TrafficError| Halt::Failed(FailureReason::Traffic, chain(&error));
+        let to = self.target(&self.inspect(old).await?).map_err(|why| Halt::Failed(FailureReason::Engine, why))?;
+        let mut table = traffic.table().await.map_err(unmoved)?;
+        let entry = table.apps.remove(&app.name);
+        match entry.as_ref().map(|entry| entry.active.as_slice()) {
+            Some([only]) if *only == to => Ok(()),
+            Some([only]) if only.container == to.container => {
+                traffic.readdress(&app.name, old, to.addr).await.map_err(unmoved)
+            }
+            _ => self.move_traffic(entry.map_or(0, |entry| entry.revision), &[to]).await,
         }
     }
 

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{
     App, AppHold, Container, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, JobKind, Origin, Plan,
-    SeenSource, Stage, Step, Time,
+    SeenSource, Stage, Step, Strategy, Time,
 };
 use crate::ports::{EngineError, EngineErrorKind};
 
@@ -237,7 +237,10 @@ impl<'a> Swap<'a> {
             Step::Hold { expect } => self.hold(*expect).await,
             Step::Park { container } if self.executor.app.origin == Origin::Declared => self.make_room(container).await,
             Step::Park { container } => {
-                self.meet_at_the_switch(None).await?;
+                // With traffic to move, the group has met when that was done.
+                if self.executor.app.routes.is_empty() || self.plan.strategy != Strategy::Overlap {
+                    self.meet_at_the_switch(None).await?;
+                }
                 self.park(container).await
             }
             Step::Start => self.start().await,

@@ -12,7 +12,7 @@ use crate::model::{
 };
 use crate::ports::TrafficError;
 
-use super::candidate::local_repository;
+use super::candidate::{SHELF, local_repository};
 use super::{Halt, LOOK, Stepped, Swap, chain};
 use crate::engine::parking;
 
@@ -254,7 +254,7 @@ impl Swap<'_> {
         let repository = local_repository(app);
         let own = |name: &&String| name.parse::<ImageRef>().is_ok_and(|image| image.repository == app.image);
         let tagged = engine.tagged(&repository).await?;
-        for gone in superseded(&tagged, app.keep) {
+        for gone in superseded(&tagged, app.keep, SHELF, &app.name) {
             engine.remove_image(&format!("{repository}:{}", gone.tag)).await?;
             // What the same image is called elsewhere may be another app's, which is about to use it.
             for name in gone.names.iter().filter(own) {

@@ -1,14 +1,13 @@
 //! Where a plan meets those of the other apps of its group: all of them move, or none.
 
-use crate::engine::clock::Utc;
 use tokio::time::Instant;
 
-use crate::model::{AppSwitch, ContainerId, EventKind, FailureReason, Pin, Stage, Table, Target};
+use crate::model::{AppSwitch, ContainerId, EventKind, FailureReason, Stage, Strategy, Table, Target};
 use crate::ports::TrafficError;
 
 use super::service::SWITCH_PATIENCE;
 use super::{Halt, LOOK, Swap, chain};
-use crate::engine::group::{Meeting, Phase, Seat};
+use crate::engine::group::{Meeting, Phase, Seat, go_back};
 
 impl Swap<'_> {
     /// Waits until the whole group has come so far; at once without one.
@@ -30,7 +29,8 @@ impl Swap<'_> {
 
     /// Moves the traffic, with a group that of all its members in one generation of the table.
     pub(super) async fn switch_traffic(&self, expect: u64, to: Vec<Target>) -> Result<(), Halt> {
-        if self.seat.is_none() {
+        // What was stopped first has met the others before that.
+        if self.seat.is_none() || self.plan.strategy == Strategy::Recreate {
             return self.move_traffic(expect, &to).await;
         }
         let app = self.executor.app.name.clone();
@@ -73,8 +73,8 @@ impl Swap<'_> {
             "it has taken over already, and goes back by a deployment of its own: {why}"
         );
         let Some(previous) = self.plan.previous.clone() else { return Ok(()) };
-        let pin = Pin { digest: previous, tag_was: Some(self.plan.digest.clone()), reason: why, at: Utc::now() };
-        if let Err(error) = store.put_pin(app, Some(&pin)) {
+        let culprit = seat.culprit().unwrap_or_else(|| app.clone());
+        if let Err(error) = go_back(&**store, app, &culprit, (&self.plan.digest, &previous), &why) {
             tracing::error!(app = app.as_str(), "it stays at the new version, alone: {}", chain(&error));
         }
         Ok(())

@@ -266,6 +266,19 @@ impl Board {
         }
     }
 
+    /// These decide again.
+    pub(in crate::engine) fn nudge(&self, wanted: impl Fn(&AppName) -> bool) {
+        let state = self.lock();
+        let known = state.members.iter().filter(|(name, _)| wanted(name));
+        known.filter_map(|(_, known)| known.bell.as_ref()).for_each(|bell| bell.nudge.notify_one());
+    }
+
+    /// Whether an app is of the group; unknown as long as it is not known which containers are.
+    pub(in crate::engine) fn has(&self, app: &AppName) -> Option<bool> {
+        let known = self.lock().members.contains_key(app);
+        (known || !self.unknown.load(Ordering::SeqCst)).then_some(known)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().expect("no holder panics")
     }

@@ -9,11 +9,13 @@
 //! not switched comes to the board again, and apps whose table entries were switched at the same instant were switched
 //! together.
 
+mod back;
 mod board;
 mod chronicle;
 mod round;
 mod seat;
 
+pub(super) use back::{go_back, is_back, moves_on, take_along};
 pub(super) use board::{Bell, Board, Call, Groups, Word, followed};
 pub(super) use chronicle::{history, record};
 pub(super) use round::{Alone, Limits, Phase};

@@ -149,6 +149,11 @@ impl Seat {
         self.round.state.borrow().why()
     }
 
+    /// The member that has failed, if any has.
+    pub(in crate::engine) fn culprit(&self) -> Option<AppName> {
+        self.round.state.borrow().broken.as_ref().map(|(by, _)| by.clone())
+    }
+
     /// Waits until somebody fails, as long as that concerns this one.
     pub(in crate::engine) async fn broken(&self) -> String {
         let mut watch = self.round.state.subscribe();

@@ -79,6 +79,7 @@ impl Reconciler {
             {
                 let _ = reply.send(Ok(Answer::Started { deployment: plan.swap.clone(), digest: plan.digest.clone() }));
             }
+            self.take_along(&plan, &seeing);
             match self.execute(&plan, &seeing, source, reason, seat.take()).await {
                 Ended::Succeeded => self.failures = 0,
                 Ended::Failed => failed = true,
@@ -93,6 +94,7 @@ impl Reconciler {
     /// Looks and decides, and has the proxy told of a new address on the way.
     pub(in crate::engine) async fn decide(&self, forced: bool) -> Result<(Decision, Seeing), Hold> {
         let parts = &self.parts;
+        self.follow_again();
         let mut seeing = look(&parts.app, &parts.ports, &self.tag, forced).await?;
         self.readdress(&seeing).await;
         let swap = SwapId(format!("{}-{:08x}", parts.app.name, chance::number()));

@@ -1,12 +1,13 @@
 //! What an app that moves with others does about its own decision: says where it stands, and waits until they go.
 
 use super::{Reconciler, Reply};
-use crate::decide::group::{Waiting, is_bake, is_move, stance};
+use crate::decide::group::{Stance, Waiting, is_bake, is_move, stance};
 use crate::engine::bus::explain;
 use crate::engine::clock::Utc;
-use crate::engine::group::{Call, Limits, Phase, Seat, Word, record};
+use crate::engine::group::{Call, Limits, Phase, Seat, Word, is_back, moves_on, record, take_along};
 use crate::engine::looking::Seeing;
-use crate::model::{Decision, EventKind, Follow, Hold, Plan, Step, Time};
+use crate::model::{Decision, EventKind, Follow, Hold, Pin, Plan, PlanReason, Step, Time};
+use crate::ports::StoreError;
 
 /// What was asked of an app that waits for others; goes on when it looks again.
 #[derive(Default)]
@@ -40,14 +41,18 @@ impl Reconciler {
             Follow::Pinned(_) => Some(Time::MAX_UTC),
             _ => self.tag.last_check.map(|(at, _)| at),
         };
-        let word = Word {
-            pinned: seeing.pin.is_some(),
-            serving,
-            switched: seeing.entry.as_ref().map(|entry| entry.since),
-            looked,
-            stance: stance(&decision, runs, seeing.pin.is_some(), explain),
+        let pinned = seeing.pin.as_ref().is_some_and(|pin| pin.with.is_none() || matches!(decision, Decision::Act(_)));
+        let stance = match &decision {
+            // It would follow its tag if another of the group had not gone back.
+            Decision::Hold(hold @ Hold::Pinned { .. }) if !pinned => Stance::Held(explain(hold)),
+            decision => stance(decision, runs, pinned, explain),
         };
-        board.tell(&app.name, word);
+        let ready = matches!(stance, Stance::Ready(_));
+        let switched = seeing.entry.as_ref().map(|entry| entry.since);
+        board.tell(&app.name, Word { pinned, serving, switched, looked, stance });
+        if ready && self.remembered(moves_on(&*self.parts.ports.store, &app.name)) == Some(true) {
+            board.nudge(|other| *other != app.name);
+        }
         let called = match &decision {
             Decision::Act(plan) if is_move(plan, runs) && !failed => board.call(&app.name, &plan.digest, forced),
             Decision::Act(plan) if is_move(plan, runs) => board.expect(&app.name, forced),
@@ -75,6 +80,46 @@ impl Reconciler {
                 (Decision::Hold(Hold::Group { digest, waits_for: on, message, until }), None)
             }
         }
+    }
+
+    /// A version that is taken back by its watch takes along what came with it.
+    pub(super) fn take_along(&self, plan: &Plan, seeing: &Seeing) {
+        let (Some(board), app) = (&self.parts.group, &self.parts.app) else { return };
+        let Some(failed) = seeing.serving(app).filter(|_| plan.reason == PlanReason::WatchFailed) else { return };
+        let along = take_along(&*self.parts.ports.store, &app.name, failed.owned.generation);
+        let along = self.remembered(along).unwrap_or_default();
+        for other in &along {
+            let (group, with) = (board.name.as_str(), app.name.as_str());
+            tracing::warn!(
+                app = other.as_str(),
+                group,
+                with,
+                "goes back as well: it came with the version that failed"
+            );
+        }
+        board.nudge(|other| along.contains(other));
+    }
+
+    /// What went back with another one follows its tag again once that one has moved on, or is no longer of the group.
+    pub(super) fn follow_again(&self) {
+        let (app, store) = (&self.parts.app.name, &*self.parts.ports.store);
+        let Some(Some(Pin { with: Some(with), .. })) = self.remembered(store.pin(app)) else { return };
+        let there = match &self.parts.group {
+            Some(board) => board.has(&with),
+            None => Some(false),
+        };
+        let back = match there {
+            Some(true) => self.remembered(is_back(store, &with)).unwrap_or(true),
+            known => known.is_none(),
+        };
+        if !back && self.remembered(store.put_pin(app, None)).is_some() {
+            tracing::info!(app = app.as_str(), with = with.as_str(), "what it went back with has moved on: so does it");
+        }
+    }
+
+    fn remembered<T>(&self, result: Result<T, StoreError>) -> Option<T> {
+        let app = self.parts.app.name.as_str();
+        result.inspect_err(|error| tracing::warn!(app, error = error as &dyn std::error::Error, "{error}")).ok()
     }
 
     /// It can't be told what there is to be done: the others are told so.

@@ -105,7 +105,7 @@ async fn a_pin_outlives_a_move_of_the_index_alone() {
         world.push(&app, &index(tag, &[("amd64", image)]));
     }
     let (was, at) = (Some(digest("bad")), chrono::Utc::now());
-    let pin = Pin { digest: digest("old"), tag_was: was, reason: "rollback".to_owned(), at };
+    let pin = Pin { digest: digest("old"), tag_was: was, reason: "rollback".to_owned(), at, with: None };
     world.pins.lock().unwrap().insert(app.name.clone(), pin);
     world.push(&app, &index("bad, attested anew", &[("amd64", "bad image")]));
     let running = Running::start(&world, world.clone(), vec![app.clone()]);

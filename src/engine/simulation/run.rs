@@ -107,8 +107,14 @@ async fn agent(sim: &Sim, app: &App, acts: &[(TimeDelta, Act)], limit: TimeDelta
     };
     let shutdown = CancellationToken::new();
     let declared = if !app.strategy.is_by_name() { vec![app.clone()] } else { Vec::new() };
-    let settings =
-        Settings { owner: OWNER.to_owned(), parallel_swaps: 2, ties: Arc::default(), pulls: Arc::default(), own: None };
+    let settings = Settings {
+        owner: OWNER.to_owned(),
+        parallel_swaps: 2,
+        ties: Arc::default(),
+        pulls: Arc::default(),
+        own: None,
+        adopts: app.strategy.is_by_name(),
+    };
     let mut fleet = Fleet::start(ports, settings, declared, shutdown);
     let handle = fleet.handle();
     let mut found = app.strategy.is_by_name().then(|| {

@@ -40,7 +40,7 @@ fn shop() -> AppName {
 #[test]
 fn what_was_written_is_there_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
-    let pin = Pin { digest: Digest::of(b"a"), tag_was: None, reason: "rollback".into(), at: at(0) };
+    let pin = Pin { digest: Digest::of(b"a"), tag_was: None, reason: "rollback".into(), at: at(0), with: None };
     {
         let store = SledStore::open(dir.path()).unwrap();
         store.put_pin(&shop(), Some(&pin)).unwrap();

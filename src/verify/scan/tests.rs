@@ -92,7 +92,7 @@ async fn service(answer: String, token: Option<&str>, timeout: Duration) -> (Sca
         }
         // A client that has read enough goes away.
         let _ = stream.write_all(answer.as_bytes()).await;
-        let _ = stream.read(&mut [0; 1]).await;
+        let _ = stream.shutdown().await;
         String::from_utf8(request).unwrap()
     });
     let token = token.map(|token| Bearer(SecretString::from(token)));

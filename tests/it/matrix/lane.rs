@@ -29,6 +29,8 @@ pub(super) enum Strategy {
     Replicas,
     Hold,
     Overlap,
+    /// By name, and its requests come through the proxy.
+    Routed,
     Recreate,
 }
 
@@ -39,6 +41,7 @@ impl Strategy {
             Self::Replicas => "replicas",
             Self::Hold => "hold",
             Self::Overlap => "overlap",
+            Self::Routed => "overlap, proxied",
             Self::Recreate => "recreate",
         }
     }
@@ -46,6 +49,11 @@ impl Strategy {
     /// Behind tagboat's proxy, from its file.
     fn is_declared(self) -> bool {
         matches!(self, Self::Proxy | Self::Replicas | Self::Hold)
+    }
+
+    /// Its requests come through tagboat's proxy: none fails.
+    fn is_proxied(self) -> bool {
+        self.is_declared() || self == Self::Routed
     }
 
     /// Further lines of its app. What is held locks a file on a volume that both versions have, and a second one ends.
@@ -72,6 +80,7 @@ impl Strategy {
             Self::Replicas => "matrix-replicas",
             Self::Hold => "matrix-hold",
             Self::Overlap => "matrix-overlap",
+            Self::Routed => "matrix-routed",
             Self::Recreate => "matrix-recreate",
         }
     }
@@ -80,7 +89,7 @@ impl Strategy {
     fn policy(self, outage: bool) -> &'static str {
         match self {
             Self::Proxy | Self::Replicas | Self::Hold => "unless-stopped",
-            Self::Overlap => "always",
+            Self::Overlap | Self::Routed => "always",
             // An engine that is restarted does not start what ended without a failure, and Docker 20.10, killed and
             // started anew without live-restore, takes what it then stops itself for stopped by a person.
             Self::Recreate if outage => "always",
@@ -129,7 +138,7 @@ impl Lane {
         }
         program.start();
         let port = match strategy {
-            Strategy::Proxy | Strategy::Replicas | Strategy::Hold => Some(program.port),
+            Strategy::Proxy | Strategy::Replicas | Strategy::Hold | Strategy::Routed => Some(program.port),
             Strategy::Overlap => None,
             Strategy::Recreate => Some(published),
         };
@@ -276,7 +285,7 @@ impl Lane {
             verdict.gap = Duration::from_millis(first.saturating_sub(last));
         }
         let reasons = &report["reasons"];
-        if self.strategy.is_declared() && !verdict.harm.costs_requests() && verdict.failed > 0 {
+        if self.strategy.is_proxied() && !verdict.harm.costs_requests() && verdict.failed > 0 {
             let log = self.program.log();
             let told: Vec<&str> = log.lines().filter(|line| line.contains("a request failed")).collect();
             verdict.problems.push(format!("{place}: {} requests failed: {reasons} {told:?}", verdict.failed));
@@ -369,8 +378,14 @@ fn run(program: &Program, strategy: Strategy, port: u16) {
     let policy = strategy.policy(program.setup.engine.is_some());
     let mut args = vec!["run", "-d", "--name", app, "--restart", policy, "--stop-timeout", "2"];
     args.extend(["--label", "tagboat.enable=true", "--label", "tagboat.keep=1", "--label", &scope]);
-    if strategy == Strategy::Recreate {
-        args.extend(["-p", &publish]);
+    let listen = format!("tagboat.listen=127.0.0.1:{}", program.port);
+    match strategy {
+        Strategy::Recreate => args.extend(["-p", &publish]),
+        Strategy::Routed => {
+            let labels = [listen.as_str(), "tagboat.port=8080", "tagboat.health.http=/healthz"];
+            labels.iter().for_each(|label| args.extend(["--label", label]));
+        }
+        _ => {}
     }
     args.push(&image);
     program.docker().must(&args);

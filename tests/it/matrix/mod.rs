@@ -114,3 +114,22 @@ async fn the_power_is_cut_while_a_container_takes_the_place_of_another() {
     let places = [("engine.stop", 1), ("engine.rename", 1), ("engine.rename", 2)];
     at_the_worst(Strategy::Recreate, "matrix-power-port", Harm::Power, &places).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_of_a_person_behind_the_proxy_loses_no_request() {
+    let places = [
+        ("engine.start", 1),
+        ("traffic.switch", 1),
+        ("engine.stop", 1),
+        ("engine.rename", 1),
+        ("engine.rename", 2),
+        ("engine.remove", 1),
+    ];
+    at_the_worst(Strategy::Routed, "matrix-routed", Harm::Intact, &places).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_is_killed_with_the_agent_before_a_container_of_a_person() {
+    let places = [("traffic.switch", 1), ("engine.rename", 2)];
+    at_the_worst(Strategy::Routed, "matrix-routed-both", Harm::Proxy, &places).await;
+}

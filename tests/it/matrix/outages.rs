@@ -15,7 +15,7 @@ fn places(strategy: Strategy) -> Vec<Point> {
     let worst = match strategy {
         Strategy::Proxy | Strategy::Replicas => point(When::After, "traffic.switch"),
         Strategy::Hold => point(When::After, "engine.stop"),
-        Strategy::Overlap | Strategy::Recreate => point(When::After, "engine.rename"),
+        Strategy::Overlap | Strategy::Routed | Strategy::Recreate => point(When::After, "engine.rename"),
     };
     vec![point(When::After, "engine.start"), worst, point(When::Before, "engine.remove")]
 }
@@ -34,6 +34,7 @@ async fn through(strategy: Strategy, live: bool, blows: &[Blow]) -> Vec<Struck> 
         Strategy::Replicas => "n",
         Strategy::Hold => "h",
         Strategy::Overlap => "o",
+        Strategy::Routed => "a",
         Strategy::Recreate => "r",
     };
     let mut engine = Daemon::start(&format!("{letter}{}", if live { "l" } else { "" }), live);

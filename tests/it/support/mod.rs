@@ -11,8 +11,10 @@ mod registry;
 mod relay;
 mod signer;
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 pub(crate) use daemon::Daemon;
@@ -25,9 +27,15 @@ pub(crate) use program::{Program, Setup};
 pub(crate) use registry::{Registry, client};
 pub(crate) use signer::Signer;
 
-/// A port that is free now.
+/// A port that is free now, given once. None that the system gives to clients: one of those would have it before long.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = rand::random_range(10_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
 }
 
 /// Waits until `check` gives a value, or fails with what was waited for.

@@ -131,7 +131,7 @@ impl Program {
              hooks: {{listen: '127.0.0.1:{hooks}', receivers: {{registry: {receiver}}}}}\n\
              defaults: {{every: {every}, swap: {{{swap}}}}}\n\
              log: {{level: debug}}\n\
-             adopt: {{scope: {scope}}}\n\
+             adopt: {{scope: {scope}, listen: ['127.0.0.1:{port}']}}\n\
              apps: {apps}\n",
             state = self.state().display(),
             docker = self.docker().host,
