@@ -1,9 +1,11 @@
 //! Two versions that must never run at once, behind the proxy: requests wait while one makes room for the other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide::container::{failed_name, restart_policy};
 use crate::engine::clock::Utc;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::model::{AppHold, ContainerId, ContainerState, FailureReason, HoldLimits, NOWHERE, Target};
@@ -16,20 +18,32 @@ use super::{Executor, Halt, LOOK, Stepped, Swap, chain, millis};
 /// requests have given up looking for their target, which they do for a second.
 const PROLONG: Duration = Duration::from_millis(500);
 
+/// A hold in force, and whether it has been released: prolonged after that, it would begin anew.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    hold: AppHold,
+    released: Arc<Mutex<bool>>,
+}
+
 impl Executor<'_> {
     /// Does something, and meanwhile keeps a hold in force.
-    pub(super) async fn while_held<T>(&self, held: Option<AppHold>, work: impl Future<Output = T>) -> T {
-        let Some(hold) = held else { return work.await };
+    pub(super) async fn while_held<T>(&self, held: Option<Held>, work: impl Future<Output = T>) -> T {
+        let Some(held) = held else { return work.await };
         tokio::select! {
             done = work => done,
-            never = self.prolong(&hold) => match never {},
+            never = self.prolong(&held) => match never {},
         }
     }
 
-    async fn prolong(&self, hold: &AppHold) -> std::convert::Infallible {
+    async fn prolong(&self, held: &Held) -> std::convert::Infallible {
         loop {
             tokio::time::sleep(PROLONG).await;
-            match self.ports.traffic.hold(hold).await {
+            let released = held.released.lock().await;
+            if *released {
+                drop(released);
+                return std::future::pending().await;
+            }
+            match self.ports.traffic.hold(&held.hold).await {
                 Ok(()) => {}
                 // It has been switched, by us or by somebody else.
                 Err(TrafficError::Conflict { .. }) => return std::future::pending().await,
@@ -59,7 +73,7 @@ impl Swap<'_> {
                 Err(error) => return Err(traffic(&error)),
             }
         }
-        self.held = Some(hold);
+        self.held = Some(Held { hold, released: Arc::default() });
         Ok(String::new())
     }
 
@@ -156,7 +170,13 @@ impl Swap<'_> {
             let moved = ports.traffic.readdress(app, &target.container, target.addr).await;
             moved.map_err(|error| traffic(&error))?;
         }
-        ports.traffic.release(app, entry.revision).await.map_err(|error| traffic(&error))
+        let mut released = match &self.held {
+            Some(held) => Some(held.released.lock().await),
+            None => None,
+        };
+        ports.traffic.release(app, entry.revision).await.map_err(|error| traffic(&error))?;
+        released.iter_mut().for_each(|released| **released = true);
+        Ok(())
     }
 
     /// After a failure: the candidate ends, what it was to replace serves again, and only then it is called failed. Returns

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{
-    App, AppHold, Container, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, JobKind, Origin, Plan,
+    App, Container, ContainerId, DeploymentResult, EventKind, Failure, FailureReason, JobKind, Origin, Plan,
     SeenSource, Stage, Step, Strategy, Time,
 };
 use crate::ports::{EngineError, EngineErrorKind};
@@ -39,6 +39,7 @@ use super::group::{Phase, Seat};
 use super::journal::Journal;
 use super::observer::chain;
 use super::{Ports, Settings};
+use in_turns::Held;
 
 /// Between two looks at a container that is being gated, baked or drained.
 const LOOK: Duration = Duration::from_millis(250);
@@ -94,7 +95,7 @@ struct Swap<'a> {
     /// How long nothing served.
     gap: Duration,
     /// What has the app's requests wait at the proxy, while they do.
-    held: Option<AppHold>,
+    held: Option<Held>,
     /// The last lines of a job that ended just now.
     output: Vec<String>,
     /// The job that is run after a failure is to be run.
