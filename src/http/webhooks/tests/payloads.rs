@@ -333,7 +333,7 @@ fn only_who_may_announce_a_tag_before_it_can_be_read_gives_it_a_moment() {
         }
     };
     let found: Vec<_> = Sender::ALL.into_iter().filter(|sender| early(*sender)).collect();
-    assert_eq!(found, [Sender::GitLab, Sender::Distribution, Sender::Nexus]);
+    assert_eq!(found, [Sender::Distribution, Sender::GitLab, Sender::Nexus]);
 }
 
 #[test]
