@@ -203,7 +203,12 @@ impl<'a> Roles<'a> {
         // What is stopped must get no request any more, as long as there is something else to send them to.
         let at = if self.overlaps() { steps.len() - 1 } else { steps.len() };
         let aim = self.aim(serving).filter(|_| away || serving.is_running());
-        aim.into_iter().for_each(|aim| steps.insert(at, aim));
+        if let Some(aim) = aim {
+            steps.insert(at, aim);
+            if self.overlaps() {
+                steps.insert(at + 1, Step::Drain { containers: ids.clone() });
+            }
+        }
         steps.push(Step::Retire { containers: ids });
         Some(self.plan(PlanReason::ClearedLeftovers, serving, steps))
     }

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 
+use crate::decide::fixtures;
 use crate::model::{App, Digest, Hook, HookAct, Job, Jobs, RestartPolicy, Strategy};
 
 use super::laws::lasts;
@@ -91,13 +92,19 @@ struct Stand {
     replicas: u32,
     /// It is of a group, the only one of it.
     grouped: bool,
+    /// A person's container whose requests come through the proxy.
+    routed: bool,
 }
 
 /// One swap to an image of this nature that is killed there.
 fn crashed(stand: Stand, nature: Nature, crash: Option<Crash>, harm: Harm) -> Sim {
-    let Stand { strategy, policy, jobs, replicas, grouped } = stand;
+    let Stand { strategy, policy, jobs, replicas, grouped, routed } = stand;
     let (sim, mut app) = stage(strategy, policy, jobs, replicas, 1);
     app.group = grouped.then(|| "group".parse().expect("a name"));
+    if routed {
+        app.routes = fixtures::app(APP).routes;
+        sim.world().routed = true;
+    }
     let first = sim.world().tag.clone();
     let before = sim.world().memory.clone();
     sim.world().push(nature);
@@ -142,7 +149,7 @@ fn crashed(stand: Stand, nature: Nature, crash: Option<Crash>, harm: Harm) -> Si
 
 /// Every crash point of a strategy and an image; returns how many there were.
 fn everywhere(strategy: Strategy, policy: &'static str, natures: &[Nature], harms: &[Harm]) -> usize {
-    all_over(Stand { strategy, policy, jobs: false, replicas: 1, grouped: false }, natures, harms)
+    all_over(Stand { strategy, policy, jobs: false, replicas: 1, grouped: false, routed: false }, natures, harms)
 }
 
 fn all_over(stand: Stand, natures: &[Nature], harms: &[Harm]) -> usize {
@@ -183,7 +190,7 @@ fn of_a_group_no_crash_loses_the_service() {
     let natures = [Nature::Good, Nature::CannotStart, Nature::Deaf, LATE[0]];
     for (strategy, policy) in [(Strategy::Proxy, "unless-stopped"), (Strategy::Overlap, "always")] {
         let natures = if strategy == Strategy::Proxy { natures.as_slice() } else { &natures[..3] };
-        let stand = Stand { strategy, policy, jobs: false, replicas: 1, grouped: true };
+        let stand = Stand { strategy, policy, jobs: false, replicas: 1, grouped: true, routed: false };
         let tried = all_over(stand, natures, &[Harm::None, Harm::Gone]);
         assert!(tried > 200, "{tried}");
     }
@@ -196,8 +203,14 @@ fn behind_the_proxy_no_crash_loses_a_service_that_is_not_restarted() {
     assert!(tried > 200, "{tried}");
 }
 
-const THREE: Stand =
-    Stand { strategy: Strategy::Proxy, policy: "unless-stopped", jobs: false, replicas: 3, grouped: false };
+const THREE: Stand = Stand {
+    strategy: Strategy::Proxy,
+    policy: "unless-stopped",
+    jobs: false,
+    replicas: 3,
+    grouped: false,
+    routed: false,
+};
 
 #[test]
 fn of_several_replicas_no_crash_loses_the_service_or_leaves_more_or_fewer() {
@@ -243,6 +256,18 @@ fn by_name_no_crash_of_a_recreation_loses_the_service() {
 }
 
 #[test]
+fn by_name_and_behind_the_proxy_no_crash_loses_the_service_or_a_request() {
+    let natures = [NATURES.as_slice(), &LATE].concat();
+    for (strategy, policy, natures) in
+        [(Strategy::Overlap, "always", natures.as_slice()), (Strategy::Recreate, "on-failure", &natures[..4])]
+    {
+        let stand = Stand { strategy, policy, jobs: false, replicas: 1, grouped: false, routed: true };
+        let tried = all_over(stand, natures, &[Harm::None, Harm::Gone]);
+        assert!(tried > 200, "{tried}");
+    }
+}
+
+#[test]
 fn jobs_are_run_at_least_once_and_never_twice_at_the_same_time() {
     let natures = [Nature::Good, Nature::Unmigrated, Nature::Deaf];
     for (strategy, policy) in [
@@ -253,7 +278,11 @@ fn jobs_are_run_at_least_once_and_never_twice_at_the_same_time() {
     ] {
         // Both kinds of memory are had once; each costs seconds.
         let harms = if strategy == Strategy::Overlap { [Harm::Gone].as_slice() } else { &[Harm::None] };
-        let tried = all_over(Stand { strategy, policy, jobs: true, replicas: 1, grouped: false }, &natures, harms);
+        let tried = all_over(
+            Stand { strategy, policy, jobs: true, replicas: 1, grouped: false, routed: false },
+            &natures,
+            harms,
+        );
         assert!(tried > 100, "{strategy:?}: {tried}");
     }
 }
@@ -267,7 +296,7 @@ fn a_version_that_fails_while_it_is_watched_gives_way_to_the_one_before_it_whene
         (Strategy::Overlap, "always"),
         (Strategy::Recreate, "on-failure"),
     ] {
-        let stand = Stand { strategy, policy, jobs: policy == "always", replicas: 1, grouped: false };
+        let stand = Stand { strategy, policy, jobs: policy == "always", replicas: 1, grouped: false, routed: false };
         let harms = if policy == "no" { [Harm::None].as_slice() } else { &[Harm::Gone] };
         let tried = all_over(stand, &[LATER], harms);
         assert!(tried > 60, "{strategy:?}: {tried}");

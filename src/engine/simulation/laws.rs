@@ -55,9 +55,12 @@ impl World {
         }
     }
 
-    /// 3: traffic moves only to what has passed its gate.
+    /// 3: traffic moves only to what has passed its gate, or follows the name.
     pub(super) fn may_serve(&mut self, id: &ContainerId) {
         let Some(made) = self.find(id).cloned() else { return };
+        if self.routed && made.name == APP && made.runs() {
+            return;
+        }
         if !made.answers() || made.answered < PROBES {
             self.broke(&format!("3: {} probes were answered by what gets the traffic", made.answered), &made);
         }
@@ -144,6 +147,13 @@ impl World {
                 self.broke("5: what serves is stopped before its successor is there", &made);
             }
             return;
+        }
+        if self.routed && self.strategy == Strategy::Overlap && !self.touched {
+            if self.is_active(id) {
+                self.broke("4: what gets requests is stopped", &made);
+            } else if self.is_busy(id) {
+                self.broke("4: it is stopped with requests in flight", &made);
+            }
         }
         if made.name != APP {
             return;
@@ -238,6 +248,9 @@ impl World {
                 let found = serving.policy_name();
                 self.broke(&format!("6: its restart policy is {found} instead of {policy}"), serving);
             }
+        }
+        if self.routed && !self.is_active(&serving.id) {
+            self.broke(&format!("6: the requests go to {:?} instead", self.active()), &serving);
         }
         self.no_orphans(&all);
         if self.gap > longest {

@@ -63,6 +63,8 @@ pub(super) struct World {
     pub(super) busy: BTreeMap<ContainerId, Time>,
     /// The proxy has requests wait until then.
     pub(super) held: Option<Time>,
+    /// The proxy follows the name.
+    pub(super) routed: bool,
     pub(super) memory: Memory,
     pub(super) tag: Digest,
     pub(super) registry_down: bool,
@@ -130,6 +132,7 @@ impl World {
             steps: 0,
             dead: false,
             touched: false,
+            routed: false,
             jobs: false,
             replicas: 1,
             done: BTreeSet::new(),
