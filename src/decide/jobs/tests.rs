@@ -18,6 +18,7 @@ fn shop() -> App {
         |word: &str| Some(Job { command: vec![word.to_owned()], entrypoint: None, timeout: Duration::from_secs(60) });
     let mut shop = app("shop");
     shop.origin = Origin::Adopted { container: "shop".to_owned() };
+    shop.routes.clear();
     shop.jobs.pre_deploy = job("migrate");
     shop.jobs.post_deploy = job("warm");
     shop.jobs.failed_deploy = job("alert");
