@@ -98,6 +98,29 @@ newest_engine() {
     export TAGBOAT_TEST_ENGINE=$dir
 }
 
+# A registry that Debian has no package of, for the tests: distribution 3 is built from source once and kept; zot is whoever's
+# it is.
+other_registry() {
+    local dir=${XDG_CACHE_HOME:-$HOME/.cache}/tagboat/registry/$1
+    case $1 in
+    distribution-v3)
+        TAGBOAT_TEST_REGISTRY=$dir/registry
+        if [[ ! -x $TAGBOAT_TEST_REGISTRY ]]; then
+            command -v go >/dev/null || fail "distribution 3 is built from source: install Go 1.26 or newer (https://go.dev/dl)"
+            say "building distribution's registry from source into $dir (a few minutes)"
+            mkdir -p "$dir"
+            GOBIN=$dir go install github.com/distribution/distribution/v3/cmd/registry@latest
+        fi
+        ;;
+    zot)
+        TAGBOAT_TEST_REGISTRY=$(command -v zot) ||
+            fail "there is no \`zot\` in your PATH: install one that has the extension events (https://zotregistry.dev)"
+        ;;
+    esac
+    say "using $TAGBOAT_TEST_REGISTRY"
+    export TAGBOAT_TEST_REGISTRY
+}
+
 # A Docker daemon: the one that answers, or a private one below $work.
 engine() {
     if [[ -z ${DOCKER_HOST:-} ]] && docker version >/dev/null 2>&1; then

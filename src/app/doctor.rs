@@ -33,6 +33,14 @@ fn finding(what: impl Into<String>, result: Result<String, String>) -> Finding {
     Finding { what: what.into(), ok, detail }
 }
 
+/// An error with what lies beneath it, in one line.
+fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |cause| cause.source());
+    let mut words: Vec<String> = causes.map(ToString::to_string).collect();
+    words.dedup();
+    words.join(": ")
+}
+
 /// Looks. Nothing is changed anywhere, and a running tagboat is not disturbed.
 ///
 /// # Errors
@@ -76,9 +84,8 @@ async fn engine(config: &Config) -> (Finding, Option<Platform>) {
             (finding("container engine", Ok(detail)), Some(info.platform))
         }
         Err(error) => {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
             let advice = "is it running, and may this user use its socket?";
-            (finding("container engine", Err(format!("{error}{cause}; {advice}"))), None)
+            (finding("container engine", Err(format!("{}; {advice}", whole(&error)))), None)
         }
     }
 }
@@ -104,7 +111,7 @@ async fn registries(config: &Config, host: Option<&Platform>) -> Vec<Finding> {
 
 /// The tag that a policy would follow.
 async fn best(client: &registry::Client, app: &App, policy: &TagPolicy) -> Result<Tag, String> {
-    let listed = client.tags(&app.image, None).await.map_err(|error| error.to_string())?;
+    let listed = client.tags(&app.image, None).await.map_err(|error| whole(&error))?;
     let TagList::Listed { tags, .. } = listed else { return Err("the registry gave no list of tags".to_owned()) };
     let policy = Policy::new(policy)?;
     let choice = policy.choose(&tags, None);
@@ -114,13 +121,13 @@ async fn best(client: &registry::Client, app: &App, policy: &TagPolicy) -> Resul
 async fn image(client: &registry::Client, app: &App, host: Option<&Platform>) -> Result<String, String> {
     let digest = match &app.follow {
         Follow::Pinned(digest) => digest.clone(),
-        Follow::Tag(tag) => client.resolve(&app.image, tag, None).await.map_err(|error| error.to_string())?.digest,
+        Follow::Tag(tag) => client.resolve(&app.image, tag, None).await.map_err(|error| whole(&error))?.digest,
         Follow::Policy(policy) => {
             let tag = best(client, app, policy).await?;
-            client.resolve(&app.image, &tag, None).await.map_err(|error| error.to_string())?.digest
+            client.resolve(&app.image, &tag, None).await.map_err(|error| whole(&error))?.digest
         }
     };
-    let manifest = client.manifest(&app.image, &digest).await.map_err(|error| error.to_string())?;
+    let manifest = client.manifest(&app.image, &digest).await.map_err(|error| whole(&error))?;
     let platforms: Vec<&Platform> = manifest.platforms.iter().filter_map(|(platform, _)| platform.as_ref()).collect();
     let names: Vec<String> = platforms.iter().map(ToString::to_string).collect();
     if let Some(host) = host

@@ -19,6 +19,9 @@ use crate::model::{App, Digest, Follow, ListenAddr, Time};
 /// A receiver answers within a second; one behind a slow proxy later.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// What stands for this host's name as long as nobody has said it.
+const THIS_HOST: &str = "THIS-HOST";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum HookCommand {
     /// Print a new receiver: what to add to the configuration, its address, and where to paste it at the sender
@@ -37,7 +40,7 @@ pub(super) struct NewFlags {
     #[arg(long)]
     pub(super) id: Option<String>,
     /// How the sender reaches tagboat's hooks listener from where it is
-    #[arg(long, value_name = "URL", default_value = "http://THIS-HOST:9394")]
+    #[arg(long, value_name = "URL", default_value_t = format!("http://{THIS_HOST}:9394"))]
     pub(super) base: String,
 }
 
@@ -73,7 +76,8 @@ fn new(out: &mut Out, flags: NewFlags, json: bool) -> Result<Exit, Failure> {
     let secret = hex::encode(rand::random::<[u8; 24]>());
     let proof = sender.proofs().first().copied().unwrap_or(Proof::Url);
     let end = if proof == Proof::Url { format!("/{secret}") } else { String::new() };
-    let url = format!("{}/hooks/{id}{end}", flags.base.trim_end_matches('/'));
+    let base = base(&flags.base)?;
+    let url = format!("{base}/hooks/{id}{end}");
     let config = snippet(sender, proof, &id, &secret, &url);
     let guide = sender.guide().replace("{url}", &url).replace("{secret}", &secret);
     if json {
@@ -84,16 +88,31 @@ fn new(out: &mut Out, flags: NewFlags, json: bool) -> Result<Exit, Failure> {
         }))?;
         return Ok(Exit::Done);
     }
-    out.line(Tone::Quiet, "Add this to tagboat's configuration and send it SIGHUP:")?;
+    out.line(Tone::Quiet, "Add this to tagboat's configuration, then `systemctl reload tagboat` or SIGHUP:")?;
     out.line(Tone::Plain, &format!("\n{config}"))?;
     out.line(Tone::Quiet, &format!("Its address, for {}:", sender.title()))?;
     out.line(Tone::Good, &format!("\n  {url}\n"))?;
     out.line(Tone::Plain, &guide)?;
-    if flags.base.contains("THIS-HOST") {
+    out.line(Tone::Quiet, &format!("\nTo try it: tagboat hook test {id}"))?;
+    if proof == Proof::Url && base.starts_with("http:") && !base.contains(THIS_HOST) {
+        let text = "\nOver http everybody on the way can read this address, and it is the secret: put TLS in front, and give \
+                    --base with https.";
+        out.line(Tone::Warning, text)?;
+    }
+    if base.contains(THIS_HOST) {
         let text = "\nTHIS-HOST is how the sender reaches this host; give it with --base and it is filled in.";
         out.line(Tone::Warning, text)?;
     }
     Ok(Exit::Done)
+}
+
+/// Where the hooks' listener is reached, without a slash at its end.
+fn base(given: &str) -> Result<&str, Failure> {
+    let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    match given.parse::<Url>().ok().filter(is_web) {
+        Some(url) if url.query().is_none() && url.fragment().is_none() => Ok(given.trim_end_matches('/')),
+        _ => Err(Failure::usage(format!("--base {given:?} is no address such as https://hooks.example.com"))),
+    }
 }
 
 /// What to add to the configuration. What only the person knows is in capitals.
@@ -216,7 +235,8 @@ fn subject(app: &App, newest: Option<Digest>) -> Subject {
     Subject { repository: app.image.clone(), tag, digest, id }
 }
 
-/// The app that was named, or the first one whose image this receiver's sender can announce.
+/// The app that was named, or the first one whose image this receiver's sender can announce, if possible one of its own
+/// registry.
 fn app<'a>(apps: &'a [App], receiver: &HookReceiver, named: Option<&str>) -> Result<&'a App, Failure> {
     if let Some(named) = named {
         let known = || apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -229,7 +249,13 @@ fn app<'a>(apps: &'a [App], receiver: &HookReceiver, named: Option<&str>) -> Res
         let read = receiver.read(&headers.collect(), trial.body.as_bytes());
         matches!(read, Ok(Reading::Pushed { hints, .. }) if hints.iter().any(|hint| hint.repository == app.image))
     };
-    apps.iter().find(announced).or(apps.first()).ok_or_else(|| Failure::usage("there is no app to announce a push of"))
+    let host = receiver.default_host.as_deref().and_then(|host| host.split('/').next());
+    let fits = |app: &&App| receiver.sender.is_for(app.image.registry());
+    let announced: Vec<_> = apps.iter().filter(announced).collect();
+    let best = announced.iter().copied().find(fits).or(announced.first().copied());
+    // Then the answer says what is wrong.
+    let nearest = || apps.iter().find(|app| host == Some(app.image.registry())).or(apps.iter().find(fits));
+    best.or_else(nearest).or(apps.first()).ok_or_else(|| Failure::usage("there is no app to announce a push of"))
 }
 
 /// The listener, from this host.

@@ -40,7 +40,7 @@ impl Calls {
             message: format!("the container engine's address {host:?} can't be used: {problem}"),
             source: None,
         };
-        // Another room may have done so.
+        // Another part of the program may have done it already, with the same provider; `doctor` begins here.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = Client::builder().connect_timeout(CONNECT).no_proxy();
         let fresh = Client::builder().connect_timeout(CONNECT).no_proxy().pool_max_idle_per_host(0);

@@ -15,6 +15,8 @@ pub struct Hint {
     pub tag: Option<Tag>,
     /// What the sender says the tag points to now; only used to notice that the registry does not say so yet.
     pub digest: Option<Digest>,
+    /// It may have been sent before the tag can be read: it is given a moment.
+    pub early: bool,
 }
 
 /// A registry announced something that lies beside an image and may be its signature. It only makes those look again who

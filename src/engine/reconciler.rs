@@ -24,8 +24,8 @@ use super::observer::TagView;
 use super::signing::Signing;
 use super::{Ports, Settings};
 
-/// A registry may announce a tag before it can be read, and answers 500 while it writes it (distribution does): it is
-/// given so long before it is asked.
+/// A registry that announces a tag before it can be read answers 500 while it writes it (distribution does): it is given
+/// so long before it is asked.
 const SETTLING: Duration = Duration::from_millis(50);
 
 /// It may take longer: look again so long after that before leaving it to the schedule.
@@ -189,7 +189,7 @@ impl Reconciler {
         self.parts.bus.publish(Utc::now(), &self.parts.app.name, EventKind::Activated { source });
         self.gatekeeping.look_now();
         self.tag.awaited = hint.as_ref().and_then(|hint| hint.tag.clone());
-        if hint.is_some() {
+        if hint.as_ref().is_some_and(|hint| hint.early) {
             tokio::time::sleep(SETTLING).await;
         }
         let result = self.ask(source).await;

@@ -112,7 +112,7 @@ async fn a_push_of_any_tag_makes_an_app_with_a_policy_look() {
     let api = api(Access::Full).await;
     let hint = |repository: &str, tag: Option<&str>| {
         let (repository, tag) = (repository.parse().unwrap(), tag.map(|tag| tag.parse().unwrap()));
-        api.engine.handle.hint(&crate::engine::Hint { repository, tag, digest: None })
+        api.engine.handle.hint(&crate::engine::Hint { repository, tag, digest: None, early: false })
     };
     for (repository, tag, concerned) in [
         ("ghcr.io/acme/blog", Some("1.9.0"), 1),

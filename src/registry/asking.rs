@@ -10,7 +10,7 @@ use super::backoff::Standing;
 use super::client::Client;
 use super::host::{Answer, Ask, Host};
 use super::quota::quota;
-use super::refusal::trouble;
+use super::refusal::{chain, trouble};
 
 fn note_key(host: &Host) -> String {
     format!("registry/{}", super::client::key(&host.name, host.ns.as_deref()))
@@ -36,6 +36,9 @@ impl Client {
         let now = Utc::now();
         let standing = host.standing.lock().expect("no holder panics");
         let Some((until, kind, why)) = standing.waits(repository.path(), now) else { return Ok(()) };
+        // It says of itself already what it is about, mostly the same.
+        let why = why.strip_prefix(&format!("registry {}, ", host.name)).unwrap_or(why);
+        let why = why.strip_prefix(&format!("{}: ", repository.path())).unwrap_or(why);
         let words = format!("not asked before {} because of this: {why}", until.format("%H:%M:%S UTC"));
         Err(RegistryError { retry_after: (until - now).to_std().ok(), ..host.error(kind, repository, &words, None) })
     }
@@ -63,8 +66,10 @@ impl Client {
             let mut standing = host.standing.lock().expect("no holder panics");
             let changed = match answered.as_ref().map_err(|error| (error, trouble(error))) {
                 Err((error, Some(trouble))) => {
-                    let (why, wait) = (&error.message, error.retry_after);
-                    standing.failed(path, trouble, why, wait, Utc::now(), rand::random())
+                    let cause = error.source.as_deref().map(|source| chain(source)).filter(|cause| !cause.is_empty());
+                    let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+                    let why = format!("{}{cause}", error.message);
+                    standing.failed(path, trouble, &why, error.retry_after, Utc::now(), rand::random())
                 }
                 _ => standing.well(path, Utc::now()),
             };

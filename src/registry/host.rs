@@ -1,6 +1,7 @@
 //! One registry: a request to it with everything around it.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::{ACCEPT, AUTHORIZATION, IF_NONE_MATCH, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -56,6 +57,8 @@ pub(super) struct Host {
     pub(super) finder: Finder,
     pub(super) standing: Mutex<Standing>,
     pub(super) habits: Habits,
+    /// It has answered since the start, whatever it said.
+    pub(super) has_answered: AtomicBool,
     metrics: Metrics,
 }
 
@@ -107,6 +110,7 @@ impl Host {
             finder,
             standing: Mutex::default(),
             habits: Habits::default(),
+            has_answered: AtomicBool::new(false),
             metrics,
         })
     }
@@ -126,7 +130,13 @@ impl Host {
                 },
             },
         };
-        let answer = self.once(ask, introduction.as_ref()).await?;
+        let mut answer = self.once(ask, introduction.as_ref()).await?;
+        // zot says what it wants only to those who say nothing, so a token that it does not take any more would be shown
+        // to it for ever.
+        if answer.status == StatusCode::UNAUTHORIZED && introduction.is_some() && challenges(&answer.headers).is_empty()
+        {
+            answer = self.once(ask, None).await?;
+        }
         if answer.status != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
@@ -134,7 +144,10 @@ impl Host {
         let known = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
         let Some(challenge) = known("bearer").or_else(|| known("basic")) else {
             let schemes: Vec<&str> = challenges.iter().map(|c| c.scheme.as_str()).collect();
-            let words = format!("it answered 401 and asks for nothing that tagboat knows ({})", schemes.join(", "));
+            let words = match schemes.as_slice() {
+                [] => "it answered 401 and does not say what it asks for".to_owned(),
+                schemes => format!("it answered 401 and asks for nothing that tagboat knows ({})", schemes.join(", ")),
+            };
             return Err(self.refused(ask.repository, &words).await);
         };
         if challenge.scheme == "bearer" {
@@ -247,6 +260,7 @@ impl Host {
         };
         match sent {
             Ok(response) => {
+                self.has_answered.store(true, Ordering::Relaxed);
                 count(response.status().as_str());
                 Ok(response)
             }

@@ -1,6 +1,7 @@
 //! What a failure is called, and how it is told to a person.
 
 use std::error::Error;
+use std::sync::atomic::Ordering;
 
 use chrono::Utc;
 use secrecy::SecretString;
@@ -80,8 +81,17 @@ impl Host {
             let words = format!("no trusted connection to it ({alert}); {}", self.certificate_hint());
             return self.error(RegistryErrorKind::Tls, repository, &words, None);
         }
-        let words = if error.is_timeout() { "it did not answer in time" } else { "it can't be reached" };
-        self.error(RegistryErrorKind::Unreachable, repository, words, Some(Box::new(error)))
+        // Or it does not come: whoever hangs up while we speak may cut off their own last words.
+        let hung_up = error.is_request() && !error.is_connect() && !error.is_timeout();
+        let words = match hung_up && !self.plain && !self.has_answered.load(Ordering::Relaxed) {
+            true if self.config.client_cert_file.is_some() => {
+                "it hung up without an answer; does it accept the certificate in client_cert_file?".to_owned()
+            }
+            true => format!("it hung up without an answer; {}", self.certificate_hint()),
+            false if error.is_timeout() => "it did not answer in time".to_owned(),
+            false => "it can't be reached".to_owned(),
+        };
+        self.error(RegistryErrorKind::Unreachable, repository, &words, Some(Box::new(error)))
     }
 
     fn certificate_hint(&self) -> String {

@@ -179,7 +179,7 @@ impl Supervisor {
             (Err(Error::Locked { .. }), Some(own)) if is_successor(&config.state_dir, &own) => {
                 tracing::info!("taking over from the container that runs");
                 let Given { link, sockets } = takeover::ask(&config, &own).await?;
-                let lock = lock(&config.state_dir)?;
+                let lock = takeover::let_go(&config.state_dir).await?;
                 Self::start(config, sockets, Some(lock), Some(link)).await
             }
             (Err(error), _) => Err(error),

@@ -1,4 +1,4 @@
-//! `tagboat login` and what is done with what it keeps, against Debian's `docker-registry` with a password file.
+//! `tagboat login` and what is done with what it keeps, against a real registry with a password file.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::io::{Read, Write};
@@ -8,7 +8,6 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use tagboat::metrics::Metrics;
 use tagboat::model::{Digest, Repository};
 use tagboat::ports::{Registry as _, RegistryErrorKind};
@@ -16,42 +15,36 @@ use tagboat::registry::{Client, Config, RegistryConfig};
 use tagboat::store::SledStore;
 use tempfile::TempDir;
 
-use crate::support::{Owned, client as http, free_port, wait_for};
+use crate::support::{Image, Registry, Terms, client as http, wait_for};
 
 /// Two passwords with their bcrypt hashes, from the test vectors of Openwall's crypt_blowfish.
 const ONE: (&str, &str) = ("U*U", "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW");
 const TWO: (&str, &str) = ("U*U*", "$2a$05$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK");
 
 /// A registry that lets in `bot` alone.
-struct Locked {
-    port: u16,
-    dir: TempDir,
-    _process: Owned,
+struct Locked(Registry);
+
+fn only(hash: &str) -> Terms {
+    Terms { passwords: Some(format!("bot:{hash}\n")), ..Terms::default() }
 }
 
 impl Locked {
     async fn start() -> Self {
-        let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
-        let place = |name: &str| dir.path().join(name).display().to_string();
-        std::fs::write(place("htpasswd"), format!("bot:{}\n", ONE.1)).unwrap();
-        let config = json!({
-            "version": "0.1",
-            "log": {"level": "error"},
-            "storage": {"filesystem": {"rootdirectory": place("data")}},
-            "http": {"addr": format!("127.0.0.1:{port}")},
-            "auth": {"htpasswd": {"realm": "test", "path": place("htpasswd")}},
-        });
-        std::fs::write(place("config.yml"), config.to_string()).unwrap();
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(place("config.yml"));
-        let process = Owned::start(&mut command, &dir.path().join("log"));
-        let locked = Self { port, dir, _process: process };
+        let locked = Self(Registry::start(only(ONE.1)).await);
         locked.lets_in(ONE.0).await;
         locked
     }
 
+    /// Starts it with an image in it, of this digest.
+    async fn with_an_image() -> (Self, Digest) {
+        let mut registry = Registry::start(Terms::default()).await;
+        let digest = Image::sample("v1").push(&registry, "shop", "latest").await;
+        registry.reopen(only(ONE.1)).await;
+        (Self(registry), digest)
+    }
+
     fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.0.host()
     }
 
     async fn lets_in(&self, password: &str) {
@@ -64,28 +57,8 @@ impl Locked {
     }
 
     async fn change_password(&self, (password, hash): (&str, &str)) {
-        std::fs::write(self.dir.path().join("htpasswd"), format!("bot:{hash}\n")).unwrap();
+        std::fs::write(self.0.dir().join("htpasswd"), format!("bot:{hash}\n")).unwrap();
         self.lets_in(password).await;
-    }
-
-    /// An image without layers.
-    async fn push(&self) -> Digest {
-        let base = format!("http://{}/v2/shop", self.host());
-        let config = r#"{"os":"linux","architecture":"amd64"}"#;
-        let begun = http().post(format!("{base}/blobs/uploads/")).basic_auth("bot", Some(ONE.0)).send().await.unwrap();
-        let mut place: url::Url = begun.headers()["location"].to_str().unwrap().parse().unwrap();
-        place.query_pairs_mut().append_pair("digest", Digest::of(config.as_bytes()).as_str());
-        let put = http().put(place).basic_auth("bot", Some(ONE.0)).body(config);
-        put.send().await.unwrap().error_for_status().unwrap();
-        let kind = "application/vnd.docker.distribution.manifest.v2+json";
-        let manifest = json!({"schemaVersion": 2, "mediaType": kind, "layers": [], "config": {
-            "mediaType": "application/vnd.docker.container.image.v1+json", "size": config.len(),
-            "digest": Digest::of(config.as_bytes())}})
-        .to_string();
-        let put = http().put(format!("{base}/manifests/latest")).basic_auth("bot", Some(ONE.0));
-        let put = put.header("content-type", kind).body(manifest.clone());
-        put.send().await.unwrap().error_for_status().unwrap();
-        Digest::of(manifest.as_bytes())
     }
 }
 
@@ -133,8 +106,8 @@ fn told(output: &Output) -> String {
 
 #[tokio::test]
 async fn a_login_is_verified_kept_used_rotated_and_erased() {
-    let (registry, home) = (Locked::start().await, Home::new());
-    let (host, digest) = (registry.host(), registry.push().await);
+    let ((registry, digest), home) = (Locked::with_an_image().await, Home::new());
+    let host = registry.host();
     let login = ["login", host.as_str(), "--username", "bot", "--password-stdin"];
 
     let refused = home.run(&login, "wr0ng");
@@ -181,6 +154,30 @@ async fn a_login_is_verified_kept_used_rotated_and_erased() {
     assert!(told(&erased).contains("erased") && told(&home.run(&["logout", &host], "")).contains("nothing was kept"));
     let error = by_login.resolve(&repository, &latest, None).await.unwrap_err();
     assert!(error.message.contains("no credentials were used") && error.message.contains("tagboat login"), "{error}");
+}
+
+#[tokio::test]
+async fn the_doctor_says_whether_an_image_can_be_read_and_what_to_do() {
+    let ((registry, digest), home) = (Locked::with_an_image().await, Home::new());
+    let (host, file) = (registry.host(), home.0.path().join("tagboat.yaml"));
+    let engine = home.0.path().join("no.sock");
+    let text = format!(
+        "state_dir: {}\ndocker: {{host: 'unix://{}'}}\napps: {{shop: {{image: '{host}/shop', route: {{host: a.test}}}}}}\n",
+        home.0.path().join("state").display(),
+        engine.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let doctor = || home.run(&["doctor", "--config", file.to_str().unwrap()], "");
+    let before = told(&doctor());
+    for words in ["container engine", engine.to_str().unwrap(), "401", &format!("tagboat login {host}")] {
+        assert!(before.contains(words), "{words}: {before}");
+    }
+    let login = ["login", host.as_str(), "--username", "bot", "--password-stdin"];
+    assert_eq!(home.run(&login, ONE.0).status.code(), Some(0));
+    let after = doctor();
+    assert!(told(&after).contains(&format!("is at {}", digest.short())), "{}", told(&after));
+    // There is no engine, and no tagboat.
+    assert_eq!(after.status.code(), Some(1), "{}", told(&after));
 }
 
 /// Reads on until a text has come.

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::disallowed_methods, reason = "tests")]
 
 mod adopted;
+mod announced;
 mod broken;
 mod chaos;
 mod compose;
@@ -16,6 +17,7 @@ mod hold;
 mod jobs;
 mod kills;
 mod layers;
+mod locked;
 mod login;
 mod matrix;
 mod moving;

@@ -81,6 +81,15 @@ async fn a_new_receiver_of_every_sender_is_complete_and_says_where_to_paste_what
     let failure = run(nowhere, "hook new dokcerhub").await.1.unwrap_err();
     assert_eq!((failure.exit, failure.error.to_string().contains("`dockerhub`?")), (Exit::Usage, true), "{failure:?}");
     assert!(run(nowhere, "hook new github --id a/b").await.1.is_err());
+    for base in ["hooks.example.com", "ftp://hooks.example.com", "https://", "https://hooks.example.com/?a=b"] {
+        let failure = run(nowhere, &format!("hook new github --base {base}")).await.1.unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage, "{base}: {failure:?}");
+    }
+    for (sender, base, warned) in [("quay", "http", true), ("quay", "https", false), ("github", "http", false)] {
+        let (text, _) = run(nowhere, &format!("hook new {sender} --base {base}://hooks.example.com")).await;
+        assert_eq!(text.contains("put TLS in front"), warned, "{sender}: {text}");
+        assert!(text.contains(&format!("tagboat hook test {sender}")), "{text}");
+    }
     assert_eq!(run(nowhere, "hook list").await.1.unwrap_err().exit, Exit::Unreachable);
 }
 
@@ -123,6 +132,8 @@ hooks:
     ci: {sender: generic, hmac_secret: key}
     hub: {sender: dockerhub, url_secret: 0123456789abcdef}
     gar: {sender: google, id_token: {audience: a, email: a@b.example}}
+    pkg: {sender: github, hmac_secret: key}
+    zot: {sender: zot, token: t, default_host: registry.example.com}
 ";
     std::fs::write(&file, config).unwrap();
     let receivers = Config::load(&file).unwrap().hooks.unwrap().receivers;
@@ -139,6 +150,9 @@ hooks:
     for (id, says, exit) in [
         ("ci --app shop", "generic announced ghcr.io/acme/shop at", Exit::Done),
         ("ci --app shop --json", "\"result\": \"accepted\"", Exit::Done),
+        ("pkg", "github announced ghcr.io/acme/shop at", Exit::Done),
+        ("zot", "zot announced registry.example.com/blog at", Exit::Failed),
+        ("ci", "generic announced registry.example.com/blog at", Exit::Failed),
         ("ci --app blog", "ignored: no app follows what was pushed: registry.example.com/blog:latest", Exit::Failed),
         ("hub", "ignored: no app follows what was pushed: docker.io/", Exit::Failed),
         ("gar", "it is reached; only its sender can make a proof", Exit::Done),
@@ -148,7 +162,9 @@ hooks:
         assert!(text.contains(says), "{id}: {text}");
         assert!(!text.contains("0123456789abcdef"), "{text}");
     }
-    for (id, says) in [("other", "the receivers are: ci, gar, hub"), ("ci --app x", "the apps are: blog, shop")] {
+    for (id, says) in
+        [("other", "the receivers are: ci, gar, hub, pkg, zot"), ("ci --app x", "the apps are: blog, shop")]
+    {
         let failure = run(&socket, &test(id)).await.1.unwrap_err();
         assert!(failure.exit == Exit::Usage && failure.error.to_string().contains(says), "{failure:?}");
     }

@@ -66,7 +66,7 @@ mod tests {
 
     fn hint(tag: &str, digest: u8) -> Hint {
         let digest = Some(crate::model::Digest::of(&[digest]));
-        Hint { repository: "ghcr.io/acme/shop".parse().unwrap(), tag: Some(tag.parse().unwrap()), digest }
+        Hint { repository: "ghcr.io/acme/shop".parse().unwrap(), tag: Some(tag.parse().unwrap()), digest, early: false }
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Pending {
         let fresh = pushes.into_iter().filter(|push| now - push.received < OLDEST);
         let mut hints = Vec::new();
         for Push { repository, tag, digest, received } in fresh.take(MOST) {
-            let hint = Hint { repository, tag, digest };
+            let hint = Hint { repository, tag, digest, early: false };
             self.put(&hint, received, now);
             hints.push(hint);
         }
@@ -197,5 +197,5 @@ impl Pending {
 }
 
 fn hint(key: &Key, waiting: &Waiting) -> Hint {
-    Hint { repository: key.0.clone(), tag: key.1.clone(), digest: waiting.digest.clone() }
+    Hint { repository: key.0.clone(), tag: key.1.clone(), digest: waiting.digest.clone(), early: false }
 }

@@ -188,10 +188,11 @@ impl<'a> Pushes<'a> {
             let host = hosts.iter().flatten().next().map_or(String::new(), |host| format!("{host}/"));
             self.unplaced = Some(quoted(&format!("{host}{path}")));
         }
+        let early = self.receiver.sender.facts().early;
         for repository in repositories {
             self.too_many |= self.hints.len() >= MAX_PUSHES;
             if !self.too_many && self.known.insert((repository.clone(), tag.clone(), digest.clone())) {
-                self.hints.push(Hint { repository, tag: tag.clone(), digest: digest.clone() });
+                self.hints.push(Hint { repository, tag: tag.clone(), digest: digest.clone(), early });
             }
         }
     }

@@ -79,6 +79,10 @@ pub(super) struct Facts {
     pub(super) signing: Signing,
     /// Whether a delivery tells, or lets find out, which registry it is about.
     pub(super) names_registry: bool,
+    /// How the names of the registries end that it sends for, if nobody runs it but its maker.
+    pub(super) homes: &'static [&'static str],
+    /// Whether it may announce a tag before the registry says what it points to.
+    pub(super) early: bool,
     /// Where to paste what; `{url}` and `{secret}` are filled in.
     pub(super) guide: &'static str,
     pub(super) sample: fn(&Subject) -> Sample,
@@ -94,6 +98,8 @@ impl Facts {
         token_header: "authorization",
         signing: X_HUB,
         names_registry: true,
+        homes: &[],
+        early: false,
         guide: "",
         sample: generic::sample,
     };
@@ -197,6 +203,13 @@ impl Sender {
     /// Whether its deliveries tell which registry they are about; else `default_host` or an alias must.
     pub fn names_registry(self) -> bool {
         self.facts().names_registry
+    }
+
+    /// Whether images of this registry are what it sends about: its own, or, if anybody can run it, those that are no other
+    /// sender's own.
+    pub fn is_for(self, registry: &str) -> bool {
+        let is_home = |sender: Self| sender.facts().homes.iter().any(|end| registry.ends_with(end));
+        is_home(self) || (self.facts().homes.is_empty() && !Self::ALL.into_iter().any(is_home))
     }
 
     /// Where to paste what, with `{url}` and `{secret}` to be filled in.

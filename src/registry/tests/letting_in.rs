@@ -75,6 +75,41 @@ async fn a_revoked_token_is_replaced_once_for_all_who_ran_into_it() {
     assert_eq!(tokens.lines().len(), 2);
 }
 
+/// zot refuses a token or password that it does not take without a word about what it wants.
+#[tokio::test]
+async fn a_refusal_without_a_word_is_followed_by_asking_as_nobody() {
+    let tokens = token_service().await;
+    let wants = Arc::new(std::sync::Mutex::new("Basic Ym90OnMzY3JldA=="));
+    let (now, challenge) = (wants.clone(), bearer(tokens.addr));
+    let fake = Fake::new(move |asked| {
+        let wanted = *now.lock().unwrap();
+        let challenge = if wanted.starts_with("Basic") { "Basic realm=x" } else { challenge.as_str() };
+        match asked.header("authorization") {
+            None => reply(401, &[("www-authenticate", challenge)], ""),
+            Some(given) if given == wanted => found(asked, &digest("one")),
+            Some(_) => reply(401, &[], ""),
+        }
+    })
+    .await;
+    let (client, repository) = (client(&[(&fake, user("s3cret"))]), fake.repository("a"));
+    for (label, wanted, requests) in [
+        ("a password", "Basic Ym90OnMzY3JldA==", 2),
+        ("a token instead", "Bearer t1", 3),
+        ("another token", "Bearer t2", 3),
+        ("the same", "Bearer t2", 1),
+    ] {
+        *wants.lock().unwrap() = wanted;
+        resolve(&client, &repository, "1", None).await.expect(label);
+        assert_eq!(fake.lines().len(), requests, "{label}");
+    }
+    *wants.lock().unwrap() = "Bearer none";
+    let error = resolve(&client, &repository, "1", None).await.unwrap_err();
+    assert_eq!((error.kind, fake.lines().len()), (RegistryErrorKind::Unauthorized, 3), "{error}");
+    let mute = Fake::new(|_| reply(401, &[], "")).await;
+    let error = resolve(&client, &mute.repository("a"), "1", None).await.unwrap_err();
+    assert!(error.message.contains("does not say what it asks for"), "{error}");
+}
+
 #[tokio::test]
 async fn a_password_goes_to_the_token_service_alone() {
     let tokens = token_service().await;

@@ -214,6 +214,18 @@ impl Supervisor {
     }
 }
 
+/// The state directory, of which the one before has let go. A child that it was starting just then may have it for a moment
+/// longer.
+pub(super) async fn let_go(state_dir: &Path) -> Result<File, Error> {
+    let begun = Instant::now();
+    loop {
+        match lock(state_dir) {
+            Err(Error::Locked { .. }) if begun.elapsed() < LATE => sleep(LOOK).await,
+            other => return other,
+        }
+    }
+}
+
 /// Waits until nobody else has the state directory, neither a supervisor nor an agent.
 async fn locked(state_dir: &Path) -> File {
     let begun = Instant::now();

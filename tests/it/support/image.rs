@@ -6,6 +6,20 @@ use tagboat::model::Digest;
 use super::registry::client;
 use super::{Registry, sample};
 
+/// Media types of a manifest, a config and a layer.
+const OCI: [&str; 3] = [
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.oci.image.layer.v1.tar",
+];
+const DOCKER: [&str; 3] = [
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.container.image.v1+json",
+    "application/vnd.docker.image.rootfs.diff.tar",
+];
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
 /// An image to be.
 #[derive(Debug, Clone)]
 pub(crate) struct Image {
@@ -14,6 +28,7 @@ pub(crate) struct Image {
     healthcheck: Option<Value>,
     architecture: &'static str,
     note: String,
+    docker: bool,
 }
 
 impl Image {
@@ -26,7 +41,14 @@ impl Image {
             healthcheck: None,
             architecture,
             note: String::new(),
+            docker: false,
         }
+    }
+
+    /// With Docker's media types, not OCI's.
+    pub(crate) fn docker(mut self) -> Self {
+        self.docker = true;
+        self
     }
 
     /// A layer unlike that of any other version.
@@ -74,19 +96,44 @@ impl Image {
         });
         let config = serde_json::to_vec(&config).unwrap();
         let config_digest = blob(registry, repository, &config).await;
+        let [manifest_type, config_type, layer_type] = if self.docker { DOCKER } else { OCI };
         let manifest = json!({
-            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "size": config.len(), "digest": config_digest},
-            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "size": layer.len(), "digest": layer_digest}],
+            "schemaVersion": 2, "mediaType": manifest_type,
+            "config": {"mediaType": config_type, "size": config.len(), "digest": config_digest},
+            "layers": [{"mediaType": layer_type, "size": layer.len(), "digest": layer_digest}],
         });
-        let manifest = serde_json::to_vec(&manifest).unwrap();
-        let url = format!("http://{}/v2/{repository}/manifests/{tag}", registry.host());
-        let kind = "application/vnd.oci.image.manifest.v1+json";
-        let digest = Digest::of(&manifest);
-        let put = client().put(url).header("content-type", kind).body(manifest).send().await.unwrap();
-        assert!(put.status().is_success(), "{put:?}");
-        digest
+        put(registry, repository, tag, &manifest).await
     }
+
+    /// Pushes it as the only one of an index, as buildx does: by digest first, and then the index under the tag. The
+    /// digest that the tag then has.
+    pub(crate) async fn push_index(&self, registry: &Registry, repository: &str, tag: &str) -> Digest {
+        let child = self.push(registry, repository, "").await;
+        let size = self.manifest_size(registry, repository, &child).await;
+        let ([manifest_type, ..], index_type) = if self.docker { (DOCKER, DOCKER_LIST) } else { (OCI, OCI_INDEX) };
+        let index = json!({"schemaVersion": 2, "mediaType": index_type, "manifests": [{"mediaType": manifest_type,
+            "digest": child, "size": size, "platform": {"os": "linux", "architecture": self.architecture}}]});
+        put(registry, repository, tag, &index).await
+    }
+
+    async fn manifest_size(&self, registry: &Registry, repository: &str, digest: &Digest) -> usize {
+        let [accept, ..] = if self.docker { DOCKER } else { OCI };
+        let url = format!("http://{}/v2/{repository}/manifests/{digest}", registry.host());
+        let answer = client().get(url).header("accept", accept).send().await.unwrap().error_for_status().unwrap();
+        answer.bytes().await.unwrap().len()
+    }
+}
+
+/// Puts a manifest under a tag, or under its digest when that is empty.
+async fn put(registry: &Registry, repository: &str, tag: &str, manifest: &Value) -> Digest {
+    let kind = manifest["mediaType"].as_str().unwrap().to_owned();
+    let manifest = serde_json::to_vec(&manifest).unwrap();
+    let digest = Digest::of(&manifest);
+    let reference = if tag.is_empty() { digest.as_str() } else { tag };
+    let url = format!("http://{}/v2/{repository}/manifests/{reference}", registry.host());
+    let put = client().put(url).header("content-type", kind).body(manifest).send().await.unwrap();
+    assert!(put.status().is_success(), "{put:?}");
+    digest
 }
 
 /// A layer with the sample app as `/app`, and a note.
@@ -106,13 +153,16 @@ fn layer(note: &str) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-pub(super) async fn blob(registry: &Registry, repository: &str, bytes: &[u8]) -> Digest {
+pub(crate) async fn blob(registry: &Registry, repository: &str, bytes: &[u8]) -> Digest {
     let digest = Digest::of(bytes);
     let base = format!("http://{}/v2/{repository}/blobs/uploads/", registry.host());
     let begun = client().post(base).send().await.unwrap();
-    let location = begun.headers()["location"].to_str().unwrap().to_owned();
-    let separator = if location.contains('?') { '&' } else { '?' };
-    let put = client().put(format!("{location}{separator}digest={digest}")).body(bytes.to_vec()).send().await.unwrap();
+    let begun = begun.error_for_status().unwrap();
+    // A registry may give the path alone.
+    let mut place = begun.url().join(begun.headers()["location"].to_str().unwrap()).unwrap();
+    place.query_pairs_mut().append_pair("digest", digest.as_str());
+    let put = client().put(place).header("content-type", "application/octet-stream").body(bytes.to_vec());
+    let put = put.send().await.unwrap();
     assert!(put.status().is_success(), "{put:?}");
     digest
 }

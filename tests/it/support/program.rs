@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::registry::client;
-use super::{Docker, Image, Owned, Registry, docker, free_port, signal_pid, wait_for};
+use super::{Docker, Image, Owned, Registry, Terms, docker, free_port, signal_pid, wait_for};
 
 /// What a test wants.
 #[derive(Debug, Clone)]
@@ -80,7 +80,7 @@ impl Program {
         setup.docker().remove_all(setup.app);
         let hooks = free_port();
         let url = format!("http://127.0.0.1:{hooks}/hooks/registry");
-        let registry = Registry::start(Some((&url, "Bearer hook-secret"))).await;
+        let registry = Registry::start(Terms { notify: Some(url), ..Terms::default() }).await;
         let registry = if setup.relayed { registry.behind_a_relay().await } else { registry };
         let dir = tempfile::Builder::new().prefix("tagboat-test-").tempdir().unwrap();
         let program = Self {
@@ -128,7 +128,7 @@ impl Program {
              docker: {{host: '{docker}'}}\n\
              api: {{listen: '127.0.0.1:{api}'}}\n\
              metrics: {{listen: '127.0.0.1:{metrics}'}}\n\
-             hooks: {{listen: '127.0.0.1:{hooks}', receivers: {{registry: {{sender: distribution, token: hook-secret}}}}}}\n\
+             hooks: {{listen: '127.0.0.1:{hooks}', receivers: {{registry: {receiver}}}}}\n\
              defaults: {{every: {every}, swap: {{{swap}}}}}\n\
              log: {{level: debug}}\n\
              adopt: {{scope: {scope}, listen: ['127.0.0.1:{port}']}}\n\
@@ -138,6 +138,7 @@ impl Program {
             api = self.api,
             metrics = self.metrics,
             hooks = self.hooks,
+            receiver = self.registry.make.receiver(&registry),
         );
         std::fs::write(self.file(), text).unwrap();
     }

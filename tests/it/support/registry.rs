@@ -1,13 +1,16 @@
-//! A real registry (`docker-registry` of Debian) with a port and a directory of its own.
+//! A real registry with a port and a directory of its own.
 
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
+use super::make::{Make, Terms};
 use super::relay::Relay;
 use super::{Owned, free_port, wait_for};
 
 /// A registry.
 pub(crate) struct Registry {
+    pub(crate) make: Make,
+    terms: Terms,
     /// Where it listens itself.
     port: u16,
     /// What everybody else reaches it through, when it has one.
@@ -17,22 +20,10 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Starts one; `notify` is where it announces pushes, and the `Authorization` that it sends.
-    pub(crate) async fn start(notify: Option<(&str, &str)>) -> Self {
-        let mut registry = Self { port: free_port(), relay: None, dir: tempfile::tempdir().unwrap(), process: None };
-        let root = registry.dir.path().display().to_string();
-        let port = registry.port;
-        let mut config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {root}/data}}, delete: {{enabled: true}}}}\n\
-             http: {{addr: '127.0.0.1:{port}'}}\n"
-        );
-        if let Some((url, authorization)) = notify {
-            config.push_str(&format!(
-                "notifications: {{endpoints: [{{name: tagboat, url: '{url}', timeout: 1s, threshold: 5, backoff: 1s, \
-                 headers: {{Authorization: ['{authorization}']}}}}]}}\n"
-            ));
-        }
-        std::fs::write(registry.dir.path().join("config.yml"), config).unwrap();
+    /// Starts one.
+    pub(crate) async fn start(terms: Terms) -> Self {
+        let (make, dir) = (Make::of_this_run(), tempfile::tempdir().unwrap());
+        let mut registry = Self { make, terms, port: free_port(), relay: None, dir, process: None };
         registry.resume().await;
         registry
     }
@@ -55,14 +46,17 @@ impl Registry {
 
     /// Starts it again after a `stop`.
     pub(crate) async fn resume(&mut self) {
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(self.dir.path().join("config.yml"));
+        let mut command = self.make.command(self.dir.path(), self.port, &self.terms);
         self.process = Some(Owned::start(&mut command, &self.dir.path().join("log")));
-        let url = format!("http://{}/v2/", self.host());
-        wait_for(Duration::from_secs(20), "the registry answers", || async {
-            client().get(&url).send().await.ok().filter(|answer| answer.status().is_success())
-        })
-        .await;
+        let (url, port, tls) = (format!("http://{}/v2/", self.host()), self.port, self.terms.tls.is_some());
+        let answers = wait_for(Duration::from_secs(20), "the registry answers", || async {
+            if tls {
+                return tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop);
+            }
+            let status = client().get(&url).send().await.ok()?.status();
+            (status.is_success() || status == reqwest::StatusCode::UNAUTHORIZED).then_some(())
+        });
+        answers.await;
     }
 
     /// Ends it at once.
@@ -70,16 +64,38 @@ impl Registry {
         self.process = None;
     }
 
+    /// The same again with other terms: what was pushed to it is there.
+    pub(crate) async fn reopen(&mut self, terms: Terms) {
+        self.stop();
+        self.terms = terms;
+        self.resume().await;
+    }
+
+    /// Where it keeps everything.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Loses a blob from its disk; the manifest that names it stays.
     pub(crate) fn lose(&self, digest: &tagboat::model::Digest) {
-        let hex = digest.as_str().trim_start_matches("sha256:");
-        let blobs = self.dir.path().join("data/docker/registry/v2/blobs/sha256");
-        std::fs::remove_file(blobs.join(&hex[..2]).join(hex).join("data")).unwrap();
+        let blobs = self.make.blobs(self.dir.path(), digest.as_str().trim_start_matches("sha256:"));
+        assert!(!blobs.is_empty(), "there is no {digest}");
+        blobs.iter().for_each(|blob| std::fs::remove_file(blob).unwrap());
     }
 
     /// `127.0.0.1:port`, where everybody reaches it.
     pub(crate) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.relay.as_ref().map_or(self.port, |relay| relay.port))
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            let end = log.lines().rev().take(40).collect::<Vec<_>>();
+            eprintln!("--- end of the registry's log\n{}", end.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub(in crate::http::webhooks) const FACTS: Facts = Facts {
     title: "Azure Container Registry",
     read,
     proofs: &[Proof::Token, Proof::Url],
+    homes: &[".azurecr.io"],
     guide: "\
 With the Azure CLI:
 

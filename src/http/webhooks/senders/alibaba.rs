@@ -15,6 +15,7 @@ pub(in crate::http::webhooks) const FACTS: Facts = Facts {
     title: "Alibaba Cloud Container Registry",
     read,
     proofs: &[Proof::Url],
+    homes: &[".aliyuncs.com"],
     guide: "\
 In the Container Registry console: the repository > Trigger > Create.
 

@@ -18,6 +18,7 @@ pub(in crate::http::webhooks) const FACTS: Facts = Facts {
     title: "CNCF distribution (registry:2, registry:3)",
     read,
     proofs: &[Proof::Token],
+    early: true,
     guide: "\
 In the registry's config.yml, then restart the registry:
 

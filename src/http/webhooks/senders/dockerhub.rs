@@ -16,6 +16,7 @@ pub(in crate::http::webhooks) const FACTS: Facts = Facts {
     title: "Docker Hub",
     read,
     proofs: &[Proof::Url],
+    homes: &["docker.io"],
     guide: "\
 On hub.docker.com: the repository > Webhooks > New webhook.
 

@@ -15,6 +15,7 @@ pub(in crate::http::webhooks) const FACTS: Facts = Facts {
     title: "Amazon ECR (EventBridge)",
     read,
     proofs: &[Proof::Token],
+    homes: &[".amazonaws.com", ".amazonaws.com.cn"],
     guide: "\
 In Amazon EventBridge:
 

@@ -16,6 +16,7 @@ pub(in crate::http::webhooks) const FACTS: Facts = Facts {
     title: "Azure Event Grid",
     read,
     proofs: &[Proof::Url, Proof::IdToken, Proof::Token],
+    homes: &[".azurecr.io"],
     guide: "\
 With the Azure CLI:
 

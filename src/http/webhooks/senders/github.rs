@@ -18,6 +18,7 @@ pub(in crate::http::webhooks) const FACTS: Facts = Facts {
     read,
     proofs: &[Proof::Hmac],
     signing: Signing { headers: &["x-hub-signature-256"], ..X_HUB },
+    homes: &["ghcr.io"],
     guide: "\
 On github.com: the repository that the package is linked to (or the organisation) > Settings > Webhooks > Add webhook.
 

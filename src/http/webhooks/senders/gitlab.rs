@@ -11,6 +11,7 @@ pub(in crate::http::webhooks) const FACTS: Facts = Facts {
     title: "GitLab container registry (self-managed)",
     read: distribution::read,
     proofs: &[Proof::Token],
+    early: true,
     guide: "\
 In /etc/gitlab/gitlab.rb, then `gitlab-ctl reconfigure`:
 

@@ -17,6 +17,7 @@ pub(in crate::http::webhooks) const FACTS: Facts = Facts {
     title: "Google Artifact Registry (Pub/Sub)",
     read,
     proofs: &[Proof::IdToken, Proof::Url],
+    homes: &[".pkg.dev", "gcr.io"],
     guide: "\
 With the gcloud CLI, in the registry's project (the topic's name must be gcr):
 

@@ -17,6 +17,7 @@ pub(in crate::http::webhooks) const FACTS: Facts = Facts {
     proofs: &[Proof::Hmac],
     signing: Signing { headers: &["x-nexus-webhook-signature"], prefix: "", hash: Hash::Sha1 },
     names_registry: false,
+    early: true,
     guide: "\
 In Nexus: Settings > System > Capabilities > Create capability > Webhook: Repository.
 

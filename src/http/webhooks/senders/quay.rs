@@ -13,6 +13,7 @@ pub(in crate::http::webhooks) const FACTS: Facts = Facts {
     title: "Quay",
     read,
     proofs: &[Proof::Url],
+    homes: &["quay.io"],
     guide: "\
 On quay.io or your Quay: the repository > Settings > Events and notifications > Create notification.
 

@@ -17,12 +17,13 @@ pub(in crate::http::webhooks) const FACTS: Facts = Facts {
     title: "Amazon ECR (EventBridge and SNS)",
     read,
     proofs: &[Proof::Sns],
+    homes: &[".amazonaws.com", ".amazonaws.com.cn"],
     guide: "\
-  1. In Amazon SNS make a standard topic, and put its ARN into the receiver's `topic_arn`.
-  2. In Amazon EventBridge make a rule with this topic as target:
-     {\"source\": [\"aws.ecr\"], \"detail-type\": [\"ECR Image Action\"], \"detail\": {\"action-type\": [\"PUSH\"]}}
-  3. With tagboat running, subscribe to the topic: protocol HTTPS (or HTTP), endpoint {url},
-     raw message delivery off. tagboat confirms the subscription by itself.
+1. In Amazon SNS make a standard topic, and put its ARN into the receiver's `topic_arn`.
+2. In Amazon EventBridge make a rule with this topic as target:
+   {\"source\": [\"aws.ecr\"], \"detail-type\": [\"ECR Image Action\"], \"detail\": {\"action-type\": [\"PUSH\"]}}
+3. With tagboat running, subscribe to the topic: protocol HTTPS (or HTTP), endpoint {url},
+   raw message delivery off. tagboat confirms the subscription by itself.
 
 There is no secret: SNS signs with its own key, and only messages of the configured topics are taken.",
     sample,

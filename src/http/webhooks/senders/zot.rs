@@ -17,7 +17,7 @@ pub(in crate::http::webhooks) const FACTS: Facts = Facts {
     proofs: &[Proof::Token],
     names_registry: false,
     guide: "\
-In zot's config.json, then restart zot:
+In zot's config.json, then restart zot. It must be a build with the extension `events` (zot, not zot-minimal):
 
   \"extensions\": {
     \"events\": {

@@ -55,6 +55,12 @@ fn first_rows() -> Vec<Row> {
                 "registry.example.com/acme/shop:sha256-cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc.sig",
             ]),
         ),
+        Row(
+            "distribution_3_1_2_push",
+            receiver(Distribution),
+            &[("content-type", "application/vnd.docker.distribution.events.v2+json")],
+            Pushed(&["registry.example.com/acme/shop:v1"], Some("01a1ff56-b6b7-7213-890e-fc63aedeeadf")),
+        ),
         Row("dockerhub_push", receiver(DockerHub), &[], Pushed(&["docker.io/svendowideit/testhook:latest"], None)),
         Row("dockerhub_push_floats", receiver(DockerHub), &[], Pushed(&["docker.io/acme/shop:v1"], None)),
         Row("github_package_published", receiver(GitHub), GITHUB, Beside(&["ghcr.io/codertocat/hello-world:*"])),
@@ -210,6 +216,12 @@ fn second_rows() -> Vec<Row> {
             Pushed(&["zot.example.com/acme/shop:v1"], Some("c-1")),
         ),
         Row(
+            "zot_2_1_20_image_updated",
+            at(Zot, "zot.example.com"),
+            ZOT,
+            Pushed(&["zot.example.com/acme/shop:v1"], Some("c-1")),
+        ),
+        Row(
             "zot_structured",
             aliased(Zot, "zot.example.com", "registry.example.com"),
             &[],
@@ -245,6 +257,12 @@ fn second_rows() -> Vec<Row> {
         ),
         Row("generic_other_program", generic("release.image", None), &[], Strange("looks for it")),
     ]
+}
+
+/// Every fixture with a receiver that reads it and its headers.
+pub(super) fn fixtures() -> Vec<(&'static str, HookReceiver, HeaderMap, Vec<u8>)> {
+    let rows = first_rows().into_iter().chain(second_rows());
+    rows.map(|Row(name, receiver, given, _)| (name, receiver, headers(given), body(name))).collect()
 }
 
 #[test]
@@ -301,6 +319,21 @@ fn what_a_sender_says_of_the_digest_is_handed_on_and_rubbish_in_its_place_is_lef
     ] {
         assert_eq!(digest_of(receiver(sender), &[], name), None, "{name}");
     }
+}
+
+#[test]
+fn only_who_may_announce_a_tag_before_it_can_be_read_gives_it_a_moment() {
+    let early = |sender: Sender| {
+        let receiver = fitting(sender);
+        let trial = receiver.trial(&subject(sender));
+        let headers = trial.headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()));
+        match receiver.read(&headers.collect(), trial.body.as_bytes()).unwrap() {
+            Reading::Pushed { hints, .. } => hints.iter().all(|hint| hint.early),
+            other => panic!("{}: {other:?}", sender.label()),
+        }
+    };
+    let found: Vec<_> = Sender::ALL.into_iter().filter(|sender| early(*sender)).collect();
+    assert_eq!(found, [Sender::Distribution, Sender::GitLab, Sender::Nexus]);
 }
 
 #[test]
