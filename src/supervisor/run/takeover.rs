@@ -38,6 +38,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// An agent that has given up and is all there is comes back after this time.
 const AGAIN: Duration = Duration::from_secs(10);
 
+/// Between `fork` and `exec` a child has its parent's locks.
+const FORKED: Duration = Duration::from_secs(2);
+
 /// It is told once that the state directory does not get free.
 const LATE: Duration = Duration::from_secs(70);
 
@@ -220,7 +223,7 @@ pub(super) async fn let_go(state_dir: &Path) -> Result<File, Error> {
     let begun = Instant::now();
     loop {
         match lock(state_dir) {
-            Err(Error::Locked { .. }) if begun.elapsed() < LATE => sleep(LOOK).await,
+            Err(Error::Locked { .. }) if begun.elapsed() < FORKED => sleep(LOOK).await,
             other => return other,
         }
     }
