@@ -63,6 +63,11 @@ impl Adopt {
         };
         let strategy = strategy.map_err(|problem| problems.push(problem));
         let app = self.app(inspected, name, &mut problems);
+        if own && app.as_ref().is_some_and(|app| !app.routes.is_empty()) {
+            problems.push(
+                "label tagboat.listen: tagboat runs in it, and its proxy can't be before itself; leave it out".into(),
+            );
+        }
         match (app, strategy) {
             (Some(app), Ok((strategy, strategy_reason))) if problems.is_empty() => {
                 let origin = Origin::Adopted { container: name.to_owned() };
