@@ -123,7 +123,8 @@ impl Fleet {
             let problem = format!("an app called {} is declared in the configuration", app.name);
             refused.insert(app.name.to_string(), vec![problem]);
         }
-        let apps = apart(&self.declared, apps, &mut refused);
+        let incumbents = self.incumbents().await;
+        let apps = apart(&self.declared, &incumbents, apps, &mut refused);
         self.refuse(refused);
         self.adopted = apps;
         self.settle().await;
@@ -131,6 +132,14 @@ impl Fleet {
         if self.shared.seeking.swap(false, Ordering::SeqCst) {
             self.shared.rerouted.notify_one();
         }
+    }
+
+    /// Apps that have their routes already; after a start those that the proxy knows.
+    async fn incumbents(&self) -> BTreeSet<AppName> {
+        if self.shared.seeking.load(Ordering::SeqCst) {
+            return self.ports.traffic.table().await.map(|table| table.apps.into_keys().collect()).unwrap_or_default();
+        }
+        self.adopted.iter().map(|app| app.name.clone()).collect()
     }
 
     /// Shows what can't be adopted; each only once in the log.
@@ -234,8 +243,14 @@ impl Fleet {
     }
 }
 
-/// Leaves out those that want requests which are another app's already.
-fn apart(declared: &[App], found: Vec<App>, refused: &mut BTreeMap<String, Vec<String>>) -> Vec<App> {
+/// Leaves out those that want requests which are another app's already: a declared one's, or of one that was there before.
+fn apart(
+    declared: &[App],
+    incumbents: &BTreeSet<AppName>,
+    mut found: Vec<App>,
+    refused: &mut BTreeMap<String, Vec<String>>,
+) -> Vec<App> {
+    found.sort_by_key(|app| !incumbents.contains(&app.name));
     let of = |app: &App| app.routes.iter().map(|route| (route.clone(), app.name.clone())).collect::<Vec<_>>();
     let mut taken: HashMap<Route, AppName> = declared.iter().flat_map(of).collect();
     let mut apart = Vec::new();
@@ -286,8 +301,11 @@ mod tests {
         };
         let mut refused = BTreeMap::new();
         let found = vec![at("a", "/"), at("b", "/b"), at("c", "/b"), at("d", "/d")];
-        let kept = apart(&[at("shop", "/")], found, &mut refused);
-        assert_eq!(kept.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(), ["b", "d"]);
+        let names = |apps: Vec<App>| apps.iter().map(|app| app.name.to_string()).collect::<Vec<_>>();
+        let kept = apart(&[at("shop", "/")], &BTreeSet::new(), found.clone(), &mut refused);
+        assert_eq!(names(kept), ["b", "d"]);
+        let there = BTreeSet::from(["c".parse().unwrap()]);
+        assert_eq!(names(apart(&[], &there, found, &mut BTreeMap::new())), ["c", "a", "d"]);
         let told: Vec<String> = refused.into_iter().map(|(name, problems)| format!("{name}: {problems:?}")).collect();
         assert!(told[0].starts_with("a: ") && told[0].contains("app shop's already"), "{told:?}");
         assert!(told[1].starts_with("c: ") && told[1].contains("every host /b is app b's already"), "{told:?}");
